@@ -38,8 +38,8 @@ def accuracy(sample):
 def perplexity(sample):
     """exp of the mean negative log-likelihood of every next character, in windows that do not overlap, rounded up.
 
-    Window w reads the ids [w * context, (w + 1) * context) and is asked for the ids one further on; what is left over at
-    the end of the text is not used.
+    Window w reads the ids [w * context, (w + 1) * context) and is asked for the ids one further on; what is left
+    over at the end of the text is not used.
     """
     evaluation = sample["evaluation"]
     context = evaluation["context"]
@@ -61,7 +61,7 @@ def perplexity(sample):
 
 
 def dims(sample):
-    """The model runs at its default dims and at others, and its dynamic axes carry the names samples.json gives them."""
+    """The model runs at its default dims and at others; its dynamic axes have the names samples.json gives them."""
     model = session(sample)
     (given,), (output,) = model.get_inputs(), model.get_outputs()
     names = [d for d in given.shape if isinstance(d, str)]
