@@ -1,4 +1,4 @@
-"""The text of the King James Version (its copyright has expired), one verse per line, from Debian's package bible-kjv."""
+"""The King James Version (its copyright has expired), one verse per line, from Debian's package bible-kjv."""
 
 import re
 import subprocess
