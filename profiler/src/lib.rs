@@ -3,13 +3,16 @@
 //!
 //! This crate knows no graph and no engine.
 
-pub mod accuracy;
-pub mod export;
-pub mod import;
+mod audit;
+pub mod fixtures;
+mod nest;
 mod recorder;
+mod rollup;
 mod stats;
 mod trace;
 
+pub use audit::{Audit, Badge, Severity};
 pub use recorder::{Recorder, SpanToken};
-pub use stats::{Audit, Badge, LayerStats, Severity, Summary};
+pub use rollup::{Rollup, RollupKey, rollup, scope_prefix};
+pub use stats::{LayerStats, Summary};
 pub use trace::*;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 macro_rules! id {
     ($(#[$m:meta])* $name:ident) => {
         $(#[$m])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub u32);
         impl $name {
@@ -297,6 +297,18 @@ impl Spans {
         self.run.push(s.run);
         self.quality.push(s.quality);
         SpanId((self.track.len() - 1) as u32)
+    }
+
+    /// Makes room for more rows.
+    pub fn reserve(&mut self, rows: usize) {
+        self.track.reserve(rows);
+        self.layer.reserve(rows);
+        self.name.reserve(rows);
+        self.start_ns.reserve(rows);
+        self.end_ns.reserve(rows);
+        self.parent.reserve(rows);
+        self.run.reserve(rows);
+        self.quality.reserve(rows);
     }
 
     /// The index of a name, added if new. Linear in the number of distinct names: keep the index where it is hot.
