@@ -3,8 +3,12 @@
 //!
 //! This crate knows no graph and no engine.
 
+pub mod accuracy;
 mod audit;
+pub mod export;
 pub mod fixtures;
+pub mod import;
+mod memory;
 mod nest;
 mod recorder;
 mod rollup;
@@ -12,6 +16,7 @@ mod stats;
 mod trace;
 
 pub use audit::{Audit, Badge, Severity};
+pub use memory::Timeline;
 pub use recorder::{Recorder, SpanToken};
 pub use rollup::{Rollup, RollupKey, rollup, scope_prefix};
 pub use stats::{LayerStats, Summary};
