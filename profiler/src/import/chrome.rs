@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -55,13 +56,73 @@ fn without_mark(bytes: &[u8]) -> &[u8] {
 /// A thread as the file names it: process, thread.
 type Row = (String, String);
 
+/// An event as it stands in the file. Times are kept as text: as floats they would lose nanoseconds.
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow, default)]
+    ph: Cow<'a, str>,
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    cat: Cow<'a, str>,
+    #[serde(default)]
+    pid: Value,
+    #[serde(default)]
+    tid: Value,
+    #[serde(borrow)]
+    ts: Option<&'a RawValue>,
+    #[serde(borrow)]
+    dur: Option<&'a RawValue>,
+    #[serde(borrow)]
+    args: Option<&'a RawValue>,
+}
+
+impl Event<'_> {
+    fn start(&self) -> Option<i64> {
+        nanoseconds(self.ts?.get())
+    }
+
+    fn row(&self) -> Row {
+        (id(&self.pid), id(&self.tid))
+    }
+
+    fn args(&self) -> Value {
+        self.args.and_then(|a| serde_json::from_str(a.get()).ok()).unwrap_or_default()
+    }
+}
+
+fn id(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Microseconds as JSON text, a number or a string that holds one, to the nearest nanosecond.
+fn nanoseconds(text: &str) -> Option<i64> {
+    let text = text.trim_matches('"').trim();
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let exact = || {
+        let padded = format!("{fraction:0<3}");
+        let (digits, rest) = padded.split_at_checked(3)?;
+        if !padded.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        let magnitude = whole.trim_start_matches('-').parse::<i64>().ok()?.checked_mul(1000)?;
+        let ns =
+            magnitude.checked_add(digits.parse::<i64>().ok()? + i64::from(rest.as_bytes().first() >= Some(&b'5')))?;
+        Some(if whole.starts_with('-') { -ns } else { ns })
+    };
+    exact().or_else(|| {
+        let ns = text.parse::<f64>().ok()? * 1000.0;
+        (ns.abs() < 9e18).then_some(ns.round() as i64)
+    })
+}
+
 struct Complete {
     row: u32,
     name: u32,
-    /// Microseconds.
-    start: f64,
-    end: f64,
-    /// Index into `Events::ours`, plus 1; 0 for none.
+    /// Nanoseconds, from the file's own origin.
+    start: i64,
+    end: i64,
+    /// Its layer's place in the order of appearance, plus 1; 0 for none.
     layer: u32,
     run: Option<u32>,
     is_run: bool,
@@ -82,8 +143,9 @@ struct Events {
     open: HashMap<u32, Vec<usize>>,
     /// Layers of our own export, by their number there.
     ours: BTreeMap<u64, (u32, Layer)>,
+    /// Runs of our own export: is it a warm-up?
     runs: BTreeMap<u32, bool>,
-    counters: BTreeMap<(String, String), Vec<(f64, f64)>>,
+    counters: BTreeMap<(String, String), Vec<(i64, f64)>>,
     meta: Option<Meta>,
     /// Events of any kind so far.
     count: u64,
@@ -100,124 +162,110 @@ struct RowName {
 }
 
 impl Events {
-    fn add(&mut self, event: &Value) {
-        let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or("");
-        let micros = |key: &str| event.get(key).and_then(number).filter(|t| t.is_finite());
-        match text("ph") {
-            "X" => match micros("ts") {
-                Some(ts) => self.span(event, ts, micros("dur").unwrap_or(0.0).max(0.0)),
-                None => self.skipped += 1,
-            },
-            "B" => match micros("ts") {
-                Some(ts) => {
-                    self.span(event, ts, 0.0);
-                    let at = self.complete.len() - 1;
-                    self.open.entry(self.complete[at].row).or_default().push(at);
-                }
-                None => self.skipped += 1,
-            },
-            "E" => {
-                let row = self.row(event);
-                match (micros("ts"), self.open.get_mut(&row).and_then(Vec::pop)) {
-                    (Some(ts), Some(i)) => self.complete[i].end = ts.max(self.complete[i].start),
-                    _ => self.skipped += 1,
-                }
+    fn add(&mut self, json: &RawValue) {
+        let event = (json.get().len() <= MAX_EVENT_BYTES).then(|| serde_json::from_str(json.get()).ok()).flatten();
+        let taken = event.is_some_and(|event: Event| match (&*event.ph, event.start()) {
+            ("X", Some(start)) => {
+                let duration = event.dur.and_then(|d| nanoseconds(d.get())).unwrap_or(0).max(0);
+                self.span(&event, start, start.saturating_add(duration));
+                true
             }
-            "M" => self.metadata(text("name"), event),
-            "C" => match (micros("ts"), event.get("args").and_then(Value::as_object)) {
-                (Some(ts), Some(args)) => {
-                    for (key, value) in args {
-                        if let Some(value) = number(value) {
-                            self.counters.entry((text("name").to_owned(), key.clone())).or_default().push((ts, value));
-                        }
+            ("B", Some(start)) => {
+                let row = self.span(&event, start, start);
+                self.open.entry(row).or_default().push(self.complete.len() - 1);
+                true
+            }
+            ("E", Some(end)) => {
+                let row = self.row(event.row());
+                let begun = self.open.get_mut(&row).and_then(Vec::pop);
+                if let Some(i) = begun {
+                    self.complete[i].end = end.max(self.complete[i].start);
+                }
+                begun.is_some()
+            }
+            ("C", Some(at)) => {
+                for (key, value) in event.args().as_object().into_iter().flatten() {
+                    if let Some(value) = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()) {
+                        self.counters.entry((event.name.to_string(), key.clone())).or_default().push((at, value));
                     }
                 }
-                _ => self.skipped += 1,
-            },
-            _ => self.skipped += 1,
-        }
+                true
+            }
+            ("M", _) => {
+                self.metadata(&event);
+                true
+            }
+            _ => false,
+        });
+        self.skipped += u64::from(!taken);
     }
 
-    fn span(&mut self, event: &Value, start: f64, duration: f64) {
-        let row = self.row(event);
-        let name = event.get("name").and_then(Value::as_str).unwrap_or("");
-        let name = match self.names.get(name) {
+    /// Adds a span; its row.
+    fn span(&mut self, event: &Event, start: i64, end: i64) -> u32 {
+        let row = self.row(event.row());
+        let name = match self.names.get(&*event.name) {
             Some(&i) => i,
             None => {
                 let i = self.name_list.len() as u32;
-                self.name_list.push(name.to_owned());
-                self.names.insert(name.to_owned(), i);
+                self.name_list.push(event.name.to_string());
+                self.names.insert(event.name.to_string(), i);
                 i
             }
         };
-        let args = event.get("args");
-        let arg = |key: &str| args.and_then(|a| a.get(key));
-        let category = event.get("cat").and_then(Value::as_str).unwrap_or("");
-        let mut layer = 0;
-        let (mut run, mut is_run, mut quality) = (None, false, Quality::Cpu);
+        let mut c = Complete { row, name, start, end, layer: 0, run: None, is_run: false, quality: Quality::Cpu };
         if self.meta.is_some() {
-            layer = arg("layer").and_then(Value::as_u64).map_or(0, |number| self.our_layer(number, name, args));
-            run = arg("run").and_then(Value::as_u64).and_then(|r| u32::try_from(r).ok());
-            is_run = category == "run" && layer == 0;
-            quality = arg("quality").and_then(|q| serde_json::from_value(q.clone()).ok()).unwrap_or_default();
-            if let Some(run) = run {
+            let args = event.args();
+            let arg = |key: &str| args.get(key);
+            c.run = arg("run").and_then(Value::as_u64).and_then(|r| u32::try_from(r).ok());
+            c.quality = arg("quality").and_then(|q| serde_json::from_value(q.clone()).ok()).unwrap_or_default();
+            if let Some(run) = c.run {
                 self.runs.insert(run, arg("warmup").and_then(Value::as_bool).unwrap_or(false));
             }
+            if let Some(number) = arg("layer").and_then(Value::as_u64) {
+                c.layer = self.our_layer(number, &event.name, args);
+            }
+            c.is_run = event.cat == "run" && c.layer == 0;
         } else if !self.ops.contains_key(&name) {
-            let op = arg("op_name").or_else(|| arg("op")).and_then(Value::as_str).unwrap_or(category);
+            let args = event.args();
+            let op = args.get("op_name").or_else(|| args.get("op")).and_then(Value::as_str).unwrap_or(&event.cat);
             self.ops.insert(name, op.to_owned());
         }
-        self.complete.push(Complete { row, name, start, end: start + duration, layer, run, is_run, quality });
+        self.complete.push(c);
+        row
     }
 
     /// Remembers a layer of our own export; its place in the order of appearance, plus 1.
-    fn our_layer(&mut self, number: u64, name: u32, args: Option<&Value>) -> u32 {
+    fn our_layer(&mut self, number: u64, name: &str, args: Value) -> u32 {
         if let Some((place, _)) = self.ours.get(&number) {
             return *place;
         }
         let place = self.ours.len() as u32 + 1;
-        let mut args = args.cloned().unwrap_or_default();
-        if let Some(map) = args.as_object_mut() {
-            // What a layer's args have beside its fields.
-            for key in ["layer", "run", "warmup", "quality"] {
-                map.remove(key);
-            }
-        }
-        let mut layer: Layer = serde_json::from_value(args).unwrap_or_default();
-        layer.name.clone_from(&self.name_list[name as usize]);
-        self.ours.insert(number, (place, layer));
+        let layer: Layer = serde_json::from_value(args).unwrap_or_default();
+        self.ours.insert(number, (place, Layer { name: name.to_owned(), ..layer }));
         place
     }
 
-    fn row(&mut self, event: &Value) -> u32 {
-        let id = |key: &str| match event.get(key) {
-            Some(Value::String(s)) => s.clone(),
-            Some(other) => other.to_string(),
-            None => String::new(),
-        };
+    fn row(&mut self, row: Row) -> u32 {
         let next = self.rows.len() as u32;
-        *self.rows.entry((id("pid"), id("tid"))).or_insert(next)
+        *self.rows.entry(row).or_insert(next)
     }
 
-    fn metadata(&mut self, what: &str, event: &Value) {
-        let arg = |key: &str| event.get("args").and_then(|a| a.get(key));
-        let name = arg("name").and_then(Value::as_str).map(str::to_owned);
-        match (what, name) {
-            ("process_name", Some(name)) => {
-                let pid = event.get("pid").map(|p| p.as_str().map_or_else(|| p.to_string(), str::to_owned));
-                self.processes.insert(pid.unwrap_or_default(), name);
-            }
+    fn metadata(&mut self, event: &Event) {
+        let args = event.args();
+        let name = args.get("name").and_then(Value::as_str).map(str::to_owned);
+        match (&*event.name, name) {
+            ("process_name", Some(name)) => drop(self.processes.insert(id(&event.pid), name)),
             ("thread_name", Some(name)) => {
-                let track = arg("track").and_then(Value::as_str).map(str::to_owned);
-                let kind = arg("kind").and_then(|k| serde_json::from_value(k.clone()).ok());
-                let row = self.row(event);
+                let row = self.row(event.row());
                 let entry = self.row_names.entry(row).or_default();
-                (entry.name, entry.track, entry.kind) = (name, track, kind);
+                entry.name = name;
+                entry.track = args.get("track").and_then(Value::as_str).map(str::to_owned);
+                entry.kind = args.get("kind").and_then(|k| serde_json::from_value(k.clone()).ok());
             }
             ("thread_sort_index", _) => {
-                let sort = arg("sort_index").and_then(Value::as_i64).unwrap_or(0);
-                let row = self.row(event);
-                self.row_names.entry(row).or_default().sort = sort;
+                let row = self.row(event.row());
+                self.row_names.entry(row).or_default().sort =
+                    args.get("sort_index").and_then(Value::as_i64).unwrap_or(0);
             }
             _ => {}
         }
@@ -227,15 +275,17 @@ impl Events {
         if self.complete.is_empty() && self.counters.is_empty() && self.meta.is_none() {
             return Err(damaged("no complete (X), begin (B) or counter (C) event in it"));
         }
-        let latest = self.complete.iter().map(|c| c.end).fold(0.0, f64::max);
+        let latest = self.complete.iter().map(|c| c.end).max().unwrap_or(0);
         for i in std::mem::take(&mut self.open).into_values().flatten() {
             self.complete[i].end = latest.max(self.complete[i].start);
         }
         let ours = self.meta.is_some();
+        if !ours {
+            self.settle_whole_microseconds();
+        }
         let times = self.complete.iter().map(|c| c.start).chain(self.counters.values().flatten().map(|c| c.0));
-        let origin = if ours { 0.0 } else { times.fold(f64::INFINITY, f64::min) };
-        // A float too large for a u64 becomes the largest.
-        let ns = |micros: f64| ((micros - origin) * 1000.0).round() as u64;
+        let origin = if ours { 0 } else { times.min().unwrap_or(0) };
+        let ns = |t: i64| u64::try_from(i128::from(t) - i128::from(origin)).unwrap_or(0);
 
         let mut b = Builder::default();
         let tracks = self.tracks(&mut b);
@@ -266,7 +316,7 @@ impl Events {
             .counters
             .into_iter()
             .map(|((name, unit), mut samples)| {
-                samples.sort_by(|a, b| a.0.total_cmp(&b.0));
+                samples.sort_by_key(|s| s.0);
                 let (time_ns, value) = samples.into_iter().map(|(t, v)| (ns(t), v)).unzip();
                 Counter { name, unit, time_ns, value }
             })
@@ -291,10 +341,33 @@ impl Events {
         Ok(trace)
     }
 
-    /// The track of each row, in the file's sort order. Rows of our own export that are lanes of one track join again.
+    /// Where times are whole microseconds, a parent's start and duration were cut on their own and it may seem to end
+    /// up to 1 us before its last child. Such a child is cut to fit, or it would no longer be inside.
+    fn settle_whole_microseconds(&mut self) {
+        const QUANTUM: i64 = 1000;
+        if self.complete.iter().any(|c| c.start % QUANTUM != 0 || c.end % QUANTUM != 0) {
+            return;
+        }
+        let mut order: Vec<usize> = (0..self.complete.len()).collect();
+        order.sort_by_key(|&i| {
+            let c = &self.complete[i];
+            (c.row, c.start, std::cmp::Reverse(c.end))
+        });
+        let mut open: Vec<(u32, i64)> = Vec::new();
+        for i in order {
+            let c = &mut self.complete[i];
+            while open.pop_if(|o| o.0 != c.row || o.1 <= c.start).is_some() {}
+            if let Some(&(_, end)) = open.last().filter(|o| c.end.saturating_sub(QUANTUM) <= o.1) {
+                c.end = c.end.min(end);
+            }
+            open.push((c.row, c.end));
+        }
+    }
+
+    /// The track of each row, in the file's sort order, unnamed ones last. Rows of our own export that are lanes of one track join again.
     fn tracks(&self, b: &mut Builder) -> Vec<TrackId> {
         let mut rows: Vec<(&Row, u32)> = self.rows.iter().map(|(row, &i)| (row, i)).collect();
-        rows.sort_by_key(|&(_, i)| (self.row_names.get(&i).map_or(0, |n| n.sort), i));
+        rows.sort_by_key(|&(_, i)| (self.row_names.get(&i).map_or(i64::MAX, |n| n.sort), i));
         let mut tracks = vec![TrackId(0); rows.len()];
         let mut used = vec![false; rows.len()];
         for c in &self.complete {
@@ -325,14 +398,11 @@ fn op_by_span_name(spans: &Spans, names: &HashMap<String, u32>, ops: &HashMap<u3
     spans.names.iter().enumerate().filter_map(|(i, name)| Some((i as u32, op(name)?))).collect()
 }
 
-/// A number, or a string that holds one.
-fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
-}
-
-/// Part of a file as a tree, unless it is too long or nested too deep.
-fn small(json: &RawValue) -> Option<Value> {
-    (json.get().len() <= MAX_EVENT_BYTES).then(|| serde_json::from_str(json.get()).ok())?
+#[derive(Deserialize)]
+struct OtherData<'a> {
+    #[serde(borrow)]
+    producer: Cow<'a, str>,
+    meta: Meta,
 }
 
 /// The whole file: events are taken one by one, so that no tree of all of them is built.
@@ -358,10 +428,7 @@ impl<'de> Visitor<'de> for File<'_> {
             if self.0.count > MAX_EVENTS {
                 return Err(A::Error::custom(format!("more than {MAX_EVENTS} events")));
             }
-            match small(event) {
-                Some(event) => self.0.add(&event),
-                None => self.0.skipped += 1,
-            }
+            self.0.add(event);
         }
         Ok(())
     }
@@ -371,14 +438,49 @@ impl<'de> Visitor<'de> for File<'_> {
             match &*key {
                 "traceEvents" => map.next_value_seed(File(self.0))?,
                 "otherData" => {
-                    let value = small(map.next_value()?).unwrap_or_default();
-                    let ours = value.get("producer").and_then(Value::as_str) == Some("stratoscope");
-                    self.0.meta =
-                        value.get("meta").filter(|_| ours).and_then(|m| serde_json::from_value(m.clone()).ok());
+                    // Only what our own export holds matters; in other files it can be anything.
+                    let raw = map.next_value::<&RawValue>()?;
+                    let ours = serde_json::from_str(raw.get()).ok().filter(|o: &OtherData| o.producer == "stratoscope");
+                    self.0.meta = ours.map(|o| o.meta);
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn microseconds_to_nanoseconds() {
+        for (text, want) in [
+            ("0", Some(0)),
+            ("12", Some(12_000)),
+            ("4514726512158.301", Some(4_514_726_512_158_301)),
+            ("1.5", Some(1_500)),
+            ("1.0005", Some(1_001)),
+            ("-2.25", Some(-2_250)),
+            ("-0.5", Some(-500)),
+            ("\"7.001\"", Some(7_001)),
+            ("1.5e3", Some(1_500_000)),
+            ("1e300", None),
+            ("9223372036854775807", None),
+            ("null", None),
+            ("", None),
+        ] {
+            assert_eq!(nanoseconds(text), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn whole_microseconds_stay_nested() {
+        // 0.9 to 3.8, with a child from 1.2 to 3.8: written as 0 + 2 and 1 + 2.
+        let file = br#"[{"ph":"X","name":"outer","ts":0,"dur":2},{"ph":"X","name":"inner","ts":1,"dur":2}]"#;
+        let trace = read(file).unwrap();
+        assert_eq!(trace.spans.parent, [None, Some(crate::SpanId(0))]);
+        assert_eq!(trace.spans.end_ns, [2_000, 2_000]);
     }
 }

@@ -167,6 +167,33 @@ fn foreign_chrome_events_of_every_kind() {
     assert!(read(cut).unwrap().meta.warnings.iter().any(|w| w.contains("ends early")));
 }
 
+/// A profile that ONNX Runtime wrote: two runs of two nodes, whole microseconds.
+#[test]
+fn onnxruntime_profiles_open() {
+    let trace = read(include_bytes!("../../testdata/onnxruntime-1.32.json")).unwrap();
+    let layers: Vec<_> = trace.layers.iter().map(|l| (&*l.name, &*l.op)).collect();
+    let ops = [("model_loading_uri", "Session"), ("session_initialization", "Session")];
+    let nodes = [("proj/MatMul_kernel_time", "MatMul"), ("head/Softmax_kernel_time", "Softmax")];
+    assert_eq!(layers, [ops, nodes].concat());
+    assert_eq!(trace.layers[2].scope, "model_run/SequentialExecutor::Execute");
+    let of_matmul = trace.spans.layer.iter().filter(|l| **l == Some(LayerId(2))).count();
+    assert_eq!((trace.tracks.len(), of_matmul), (1, 2));
+}
+
+/// A profile that PyTorch wrote: text ids, absolute times with three decimals, instant events.
+#[test]
+fn pytorch_profiles_open() {
+    let trace = read(include_bytes!("../../testdata/torch-2.15.json")).unwrap();
+    let find = |name: &str| trace.spans.iter().find(|s| trace.span_name(s) == name).unwrap();
+    assert_eq!(find("aten::linear").duration_ns(), 3_234_440);
+    assert_eq!(find("aten::empty").start_ns - find("aten::ones").start_ns, 31_639);
+    let inside = |s: &crate::Span| s.parent.map(|p| trace.span_name(&trace.spans.get(p.index())).to_owned());
+    assert_eq!(inside(&find("aten::transpose")).as_deref(), Some("aten::t"));
+    assert_eq!(inside(&find("aten::t")).as_deref(), Some("aten::linear"));
+    assert!(trace.layers.iter().any(|l| l.name == "aten::as_strided" && l.op == "cpu_op"));
+    assert!(trace.tracks[0].name.contains("python"), "{:?}", trace.tracks);
+}
+
 #[test]
 fn newer_files_are_refused_and_older_ones_open() {
     let trace = fixtures::one_layer();
