@@ -1,0 +1,172 @@
+//! Packed storage: panels of a tile's columns (or rows), side by side for each p, in memory aligned to cache lines.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use super::kernel::{Left, TileSize};
+use crate::pool::Pool;
+
+/// One cache line.
+#[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+/// Floats that start at a cache line.
+#[derive(Clone, Default)]
+pub(crate) struct Aligned {
+    lines: Vec<Line>,
+}
+
+impl Aligned {
+    pub(crate) fn zeroed(len: usize) -> Aligned {
+        Aligned { lines: vec![bytemuck::Zeroable::zeroed(); len.div_ceil(16)] }
+    }
+
+    pub(crate) fn floats(&self) -> &[f32] {
+        bytemuck::cast_slice(&self.lines)
+    }
+
+    pub(crate) fn floats_mut(&mut self) -> &mut [f32] {
+        bytemuck::cast_slice_mut(&mut self.lines)
+    }
+}
+
+thread_local! {
+    static SCRATCH: Cell<Aligned> = const { Cell::new(Aligned { lines: Vec::new() }) };
+}
+
+/// Calls `f` with `len` floats of this thread's scratch memory, whose content is arbitrary.
+pub(crate) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
+    // Taken for the time of the call: a call inside the call finds an empty one.
+    let mut scratch = SCRATCH.take();
+    if scratch.lines.len() * 16 < len {
+        scratch = Aligned::zeroed(len);
+    }
+    let result = f(&mut scratch.floats_mut()[..len]);
+    SCRATCH.set(scratch);
+    result
+}
+
+/// A matrix in row-major storage of `row` floats a row, read as [k, n]; `transposed` where it is stored as [n, k].
+#[derive(Clone, Copy)]
+pub(crate) struct Plain<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) row: usize,
+    pub(crate) transposed: bool,
+}
+
+/// Packs `columns` of a [k, n] matrix into panels of `width` columns; the last is filled up with zeros.
+/// `out` is `panels * k * width` long.
+pub(crate) fn pack_columns(b: Plain<'_>, k: usize, columns: Range<usize>, width: usize, out: &mut [f32]) {
+    if k == 0 {
+        return;
+    }
+    for (panel, start) in out.chunks_exact_mut(k * width).zip(columns.clone().step_by(width)) {
+        let count = width.min(columns.end - start);
+        if b.transposed {
+            if count < width {
+                panel.fill(0.0);
+            }
+            // Small squares, so that the written lines stay in the first cache.
+            for p in (0..k).step_by(16) {
+                let depth = 16.min(k - p);
+                for c in 0..count {
+                    let from = &b.data[(start + c) * b.row + p..][..depth];
+                    for (to, &x) in panel[p * width + c..].iter_mut().step_by(width).zip(from) {
+                        *to = x;
+                    }
+                }
+            }
+        } else {
+            for (p, line) in panel.chunks_exact_mut(width).enumerate() {
+                line[..count].copy_from_slice(&b.data[p * b.row + start..][..count]);
+                line[count..].fill(0.0);
+            }
+        }
+    }
+}
+
+/// The floats that `columns` columns take when packed.
+pub(crate) fn packed_len(k: usize, columns: usize, tile: TileSize) -> usize {
+    columns.div_ceil(tile.columns) * tile.columns * k
+}
+
+/// Packs a whole [k, n] matrix, in parallel.
+pub(crate) fn pack_all(pool: &Pool, b: Plain<'_>, k: usize, n: usize, tile: TileSize, out: &mut [f32]) {
+    if k == 0 {
+        return;
+    }
+    pool.for_chunks_mut(&mut out[..packed_len(k, n, tile)], k * tile.columns, |i, panel| {
+        let start = i * tile.columns;
+        pack_columns(b, k, start..n.min(start + tile.columns), tile.columns, panel);
+    });
+}
+
+/// The weights [k, n] of a product, packed once for this machine's kernel.
+#[derive(Clone)]
+pub struct PackedB {
+    pub(crate) panels: Aligned,
+    k: usize,
+    n: usize,
+}
+
+impl std::fmt::Debug for PackedB {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PackedB([{}, {}])", self.k, self.n)
+    }
+}
+
+impl PackedB {
+    /// Packs `b`, row-major [k, n] or, where `transposed`, row-major [n, k].
+    pub fn pack(b: &[f32], k: usize, n: usize, transposed: bool) -> PackedB {
+        assert!(k.checked_mul(n) == Some(b.len()), "the weights must have k * n = {k} * {n} elements, not {}", b.len());
+        let tile = TileSize::here();
+        let mut panels = Aligned::zeroed(packed_len(k, n, tile));
+        let plain = Plain { data: b, row: if transposed { k } else { n }, transposed };
+        let len = packed_len(k, n, tile);
+        pack_columns(plain, k, 0..n, tile.columns, &mut panels.floats_mut()[..len]);
+        PackedB { panels, k, n }
+    }
+
+    /// The inner dimension.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// The number of columns.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// The memory that the packed weights take.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.panels.floats())
+    }
+}
+
+/// The weights [m, k] of a product on its left side, in panels of a tile's rows.
+#[derive(Clone)]
+pub(crate) struct PackedA {
+    panels: Aligned,
+    rows: usize,
+}
+
+impl PackedA {
+    /// Packs `a`, row-major [m, k].
+    pub(crate) fn pack(a: &[f32], m: usize, k: usize) -> PackedA {
+        let rows = TileSize::here().rows;
+        let len = m.div_ceil(rows) * rows * k;
+        let mut panels = Aligned::zeroed(len);
+        pack_columns(Plain { data: a, row: k, transposed: true }, k, 0..m, rows, &mut panels.floats_mut()[..len]);
+        PackedA { panels, rows }
+    }
+    /// The memory that the packed weights take.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.panels.floats())
+    }
+
+    /// The operand for the kernel; k as it was packed.
+    pub(crate) fn left(&self, k: usize) -> Left {
+        Left { data: self.panels.floats().as_ptr(), row: 1, step: self.rows, panel: self.rows * k }
+    }
+}
