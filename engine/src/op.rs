@@ -137,9 +137,16 @@ pub trait Operator: Send + Sync + fmt::Debug {
     /// The kind, for colour and roll-ups.
     fn class(&self) -> OpClass;
 
-    /// The outputs' facts from the inputs'. If an output's shape depends on a value that is not known yet, its fact is
-    /// [`Fact::dynamic`]; the executor asks again at run time, when every input's value is known.
+    /// The outputs' facts from the inputs', one per output that the operator can have. Called only when every input's shape is
+    /// known. If an output's shape depends on a *value* that is not known yet, its fact is [`Fact::dynamic`]; the executor asks
+    /// again at run time, when every input's value is known.
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<Fact>, OpError>;
+
+    /// The outputs' element types; all that is asked while some input's shape is unknown. The default is one output of
+    /// input 0's type.
+    fn dtypes(&self, inputs: &Inputs<'_>) -> Result<Vec<DType>, OpError> {
+        Ok(vec![inputs.need(0)?.dtype])
+    }
 
     /// Work of one run. The default, 0, is for operators that only move data.
     fn cost(&self, _inputs: &Inputs<'_>, _outputs: &[Fact]) -> Cost {
@@ -156,13 +163,8 @@ pub trait Operator: Send + Sync + fmt::Debug {
     /// Runs on the CPU.
     fn run(&self, cx: &mut RunCx<'_>) -> Result<(), OpError>;
 
-    /// Bytes of scratch that `run` takes from [`RunCx::scratch`].
-    fn scratch_bytes(&self, _inputs: &Inputs<'_>, _outputs: &[Fact]) -> usize {
-        0
-    }
-
-    /// The input whose memory output 0 may take over, if that input dies here and has the same size. `run` then gets it
-    /// through [`RunCx::in_out`].
+    /// The inputs, best first, whose memory output 0 may take over, if they die here and have the same size. The taken input is then `None`
+    /// in `run`, and output 0 already holds its elements (see [`RunCx::taken`]).
     fn in_place(&self) -> &'static [usize] {
         &[]
     }
@@ -175,6 +177,11 @@ pub trait Operator: Send + Sync + fmt::Debug {
     /// True if the CPU kernel computes in f32 only: the executor then widens f16, bf16 and f8 inputs and narrows outputs.
     fn widens(&self) -> bool {
         false
+    }
+
+    /// False if two runs on the same inputs may differ (random numbers): such a node is never folded.
+    fn is_pure(&self) -> bool {
+        true
     }
 
     /// Encodes the operator's GPU form; `Ok(false)` if it has none for these inputs, and the step then runs on the CPU.
@@ -214,9 +221,10 @@ pub struct OpDef {
 /// One call of [`Operator::run`]: inputs, outputs, threads, scratch.
 pub struct RunCx<'a> {
     pub(crate) inputs: &'a [Option<Input<'a>>],
-    pub(crate) outputs: &'a mut [Output<'a>],
+    pub(crate) outputs: Vec<Output<'a>>,
+    pub(crate) taken: Option<usize>,
     pub(crate) pool: &'a Pool,
-    pub(crate) scratch: &'a mut Vec<u8>,
+    pub(crate) scratch: &'a mut Vec<f32>,
 }
 
 /// The last operator-set version that this program knows.

@@ -1,0 +1,101 @@
+//! The operators: one file each (or one for a family that differs by a word), and one line in [`ALL`].
+
+
+pub(crate) mod activation;
+mod attention;
+mod binary;
+mod gather;
+mod identity;
+mod joined;
+mod make;
+pub(crate) mod matmul;
+pub(crate) mod matmul_gpu;
+pub(crate) mod movement_gpu;
+pub(crate) mod quantized;
+mod reshape;
+mod shape;
+mod slice;
+mod transpose;
+mod unary;
+
+use crate::op::OpDef;
+
+/// Every operator.
+pub(crate) const ALL: &[&[OpDef]] = &[
+    attention::OPS,
+    binary::OPS,
+    gather::OPS,
+    identity::OPS,
+    joined::OPS,
+    make::OPS,
+    matmul::OPS,
+    reshape::OPS,
+    shape::OPS,
+    slice::OPS,
+    transpose::OPS,
+    unary::OPS,
+];
+
+/// Helpers that several operators share.
+pub(crate) mod util {
+    use graph::DType;
+
+    use crate::op::OpError;
+
+    /// An axis counted from the front; negative ones count from the end.
+    pub fn axis(axis: i64, rank: usize) -> Result<usize, OpError> {
+        let r = rank as i64;
+        if (-r..r).contains(&axis) {
+            Ok(if axis < 0 { axis + r } else { axis } as usize)
+        } else {
+            Err(OpError::invalid(format!("axis {axis} is outside rank {rank}")))
+        }
+    }
+
+    /// Distinct axes counted from the front.
+    pub fn axes(list: &[i64], rank: usize) -> Result<Vec<usize>, OpError> {
+        let mut out = Vec::with_capacity(list.len());
+        for &a in list {
+            let a = axis(a, rank)?;
+            if out.contains(&a) {
+                return Err(OpError::invalid(format!("axis {a} is named twice")));
+            }
+            out.push(a);
+        }
+        Ok(out)
+    }
+
+    /// The shape to which several shapes broadcast (NumPy's rule).
+    pub fn broadcast(shapes: &[&[usize]]) -> Result<Vec<usize>, OpError> {
+        let rank = shapes.iter().map(|s| s.len()).max().unwrap_or(0);
+        let mut out = vec![1usize; rank];
+        for s in shapes {
+            for (i, &d) in s.iter().enumerate() {
+                let o = &mut out[rank - s.len() + i];
+                if *o == 1 {
+                    *o = d;
+                } else if d != 1 && d != *o {
+                    return Err(OpError::invalid(format!("shapes {shapes:?} don't broadcast")));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// Bytes of one element; an error for types that are packed below a byte, and for strings.
+    pub fn elem_bytes(dtype: DType) -> Result<usize, OpError> {
+        match dtype.bits() {
+            Some(b) if b >= 8 => Ok(b as usize / 8),
+            _ => Err(OpError::unsupported(format!("elements of {dtype}"))),
+        }
+    }
+
+    /// C-order strides of a shape, in elements.
+    pub fn strides(shape: &[usize]) -> Vec<usize> {
+        let mut s = vec![1; shape.len()];
+        for i in (0..shape.len().saturating_sub(1)).rev() {
+            s[i] = s[i + 1] * shape[i + 1];
+        }
+        s
+    }
+}

@@ -1,0 +1,68 @@
+//! Shape inference from the inputs' facts, and constant folding on the way.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cpu_kernels::pool::Pool;
+
+use crate::error::EngineError;
+use crate::exec;
+use crate::op::Fact;
+use crate::work::Work;
+
+/// A constant larger than this is left to the run, unless its inputs are as large: folding must not blow a model up.
+const LARGE: usize = 1 << 20;
+
+/// Infers every value's fact in order, and replaces nodes whose inputs are all constant by their results.
+pub(crate) fn infer_and_fold(work: &mut Work, pool: &Pool, limit: usize, cancel: &AtomicBool) -> Result<(), EngineError> {
+    let mut scratch = Vec::new();
+    for ix in 0..work.nodes.len() {
+        if cancel.load(Ordering::Relaxed) {
+            return Err(EngineError::Cancelled);
+        }
+        let Some(n) = work.nodes[ix].clone() else { continue };
+        let inputs = work.input_facts(&n.node);
+        for (i, v) in n.node.inputs.iter().enumerate() {
+            if v.is_some() && inputs[i].is_none() {
+                return Err(work.node_error(&n.node, crate::op::OpError::invalid(format!("input {i} has no type"))));
+            }
+        }
+        let facts = exec::infer(&*n.op, &inputs).map_err(|e| work.node_error(&n.node, e))?;
+        if n.node.outputs.len() > facts.len() {
+            let why = format!("it has {} outputs, {} are known", n.node.outputs.len(), facts.len());
+            return Err(work.node_error(&n.node, crate::op::OpError::unsupported(why)));
+        }
+        // Shape knows its output from the input's shape alone.
+        if facts.iter().all(|f| f.value.is_some()) {
+            for (v, f) in n.node.outputs.iter().zip(facts) {
+                if let Some(v) = v {
+                    work.facts[v.index()] = Some(f);
+                }
+            }
+            work.remove(ix);
+            continue;
+        }
+        let constant = inputs.iter().flatten().all(|f| f.value.is_some()) && n.op.is_pure();
+        let in_bytes: usize = inputs.iter().flatten().filter_map(Fact::bytes).sum();
+        let out_bytes = facts.iter().map(|f| f.bytes().unwrap_or(0)).try_fold(0usize, usize::checked_add);
+        let small = out_bytes.is_some_and(|b| b <= LARGE.max(in_bytes.saturating_mul(8)));
+        if constant && small {
+            let wanted: Vec<bool> = n.node.outputs.iter().map(Option::is_some).collect();
+            let tensors: Vec<_> = inputs.iter().map(|f| f.as_ref().and_then(|f| f.value.clone())).collect();
+            let made = exec::run_op(&*n.op, &tensors, &wanted, pool, &mut scratch, limit)
+                .map_err(|e| work.node_error(&n.node, e))?;
+            for (v, t) in n.node.outputs.iter().zip(made) {
+                if let (Some(v), Some(t)) = (v, t) {
+                    work.facts[v.index()] = Some(Fact::constant(t));
+                }
+            }
+            work.remove(ix);
+            continue;
+        }
+        for (v, f) in n.node.outputs.iter().zip(facts) {
+            if let Some(v) = v {
+                work.facts[v.index()] = Some(f);
+            }
+        }
+    }
+    Ok(())
+}

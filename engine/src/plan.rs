@@ -1,0 +1,427 @@
+//! A plan: ordered steps over planned values, with every tensor's place known before anything runs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use cpu_kernels::pool::Pool;
+use graph::{Graph, Tensor, ValueId};
+use profiler::Layer;
+
+use crate::error::EngineError;
+use crate::exec;
+use crate::memory::{self, Request};
+use crate::op::{Cost, Fact, Inputs, Operator, describe};
+use crate::options::{PlanOptions, input_facts};
+use crate::passes;
+use crate::tensor::aligned;
+use crate::work::{Work, opset_of};
+
+/// An index into [`Plan::values`].
+pub type ValueIx = usize;
+
+/// Where a value's bytes are.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// In the model, aligned for its type.
+    Constant(Tensor),
+    /// Fed by the caller: the input's index.
+    Input(usize),
+    /// In the arena.
+    Arena {
+        /// Its first byte.
+        offset: usize,
+        /// Its size.
+        bytes: usize,
+    },
+    /// Another value's bytes under another shape.
+    View(ValueIx),
+    /// Made at run time, because its shape depends on data.
+    Dynamic,
+}
+
+/// A value of the plan.
+#[derive(Clone, Debug)]
+pub struct PlanValue {
+    /// The name in the model.
+    pub name: String,
+    /// Its type and, unless dynamic, its shape.
+    pub fact: Fact,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// One step.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What runs.
+    pub op: Arc<dyn Operator>,
+    /// The inputs that it reads; `None` where left out, or absorbed by the prepared operator.
+    pub inputs: Vec<Option<ValueIx>>,
+    /// The outputs that somebody wants.
+    pub outputs: Vec<Option<ValueIx>>,
+    /// The input whose place output 0 takes over.
+    pub in_place: Option<usize>,
+    /// True if shapes are known only at run time.
+    pub dynamic: bool,
+    /// Dynamic values that nobody reads after this step.
+    pub frees: Vec<ValueIx>,
+    /// The node, for messages.
+    pub node: String,
+    /// The node's operator before it was prepared, and its inputs: for running a layer alone.
+    pub original: Arc<dyn Operator>,
+    /// See `original`.
+    pub original_inputs: Vec<Option<ValueIx>>,
+}
+
+/// A tensor's place in the arena and its first and last step.
+#[derive(Clone, Debug)]
+pub struct Lifetime {
+    /// The value.
+    pub value: ValueIx,
+    /// Its first byte.
+    pub offset: usize,
+    /// Its size.
+    pub bytes: usize,
+    /// The step that makes it.
+    pub first: usize,
+    /// The last step that reads it.
+    pub last: usize,
+}
+
+/// What runs, in which order, and where each tensor is.
+pub struct Plan {
+    /// The values.
+    pub values: Vec<PlanValue>,
+    /// The steps, in order.
+    pub steps: Vec<Step>,
+    /// One per step, for the trace.
+    pub layers: Vec<Layer>,
+    /// The model's inputs, in its order.
+    pub inputs: Vec<ValueIx>,
+    /// The model's outputs, in its order.
+    pub outputs: Vec<ValueIx>,
+    /// The arena's size.
+    pub arena_bytes: usize,
+    /// The largest sum of tensors alive at once.
+    pub peak_bytes: usize,
+    /// Who is where in the arena, and when.
+    pub lifetimes: Vec<Lifetime>,
+    /// Bytes of the weights as held for the run.
+    pub weights_bytes: usize,
+    /// The most bytes for one output whose size depends on data.
+    pub limit: usize,
+    /// True where some weights were dequantised on load.
+    pub simulated: bool,
+}
+
+impl Plan {
+    /// Plans a graph: binds dimensions, folds, fuses, packs weights, places tensors.
+    pub fn new(graph: &Graph, options: &PlanOptions, pool: &Pool, cancel: &AtomicBool) -> Result<Plan, EngineError> {
+        let facts = input_facts(graph, options)?;
+        let mut work = Work::new(graph.clone())?;
+        for (id, fact) in graph.inputs.iter().zip(facts) {
+            work.facts[id.index()] = Some(fact);
+        }
+        let limit = usize::try_from(options.memory_limit).unwrap_or(usize::MAX);
+        passes::infer_and_fold(&mut work, pool, limit, cancel)?;
+        work.remove_dead();
+        if options.fusion {
+            passes::fuse(&mut work);
+        }
+        let simulated = passes::apply_precision(&mut work, options.precision);
+        work.remove_dead();
+        Builder::new(&work, options).build(&work, simulated)
+    }
+}
+
+struct Builder<'a> {
+    options: &'a PlanOptions,
+    values: Vec<PlanValue>,
+    index: HashMap<ValueId, ValueIx>,
+    steps: Vec<Step>,
+    layers: Vec<Layer>,
+    absorbed_bytes: usize,
+}
+
+impl<'a> Builder<'a> {
+    fn new(work: &Work, options: &'a PlanOptions) -> Self {
+        let mut b = Builder {
+            options,
+            values: Vec::new(),
+            index: HashMap::new(),
+            steps: Vec::new(),
+            layers: Vec::new(),
+            absorbed_bytes: 0,
+        };
+        for (i, &id) in work.graph.inputs.iter().enumerate() {
+            b.value(work, id, Some(Place::Input(i)));
+        }
+        b
+    }
+
+    /// The plan's index of a value, added if it is new.
+    fn value(&mut self, work: &Work, id: ValueId, place: Option<Place>) -> ValueIx {
+        if let Some(&ix) = self.index.get(&id) {
+            return ix;
+        }
+        let fact = work.fact(id).cloned().unwrap_or(Fact::dynamic(graph::DType::F32));
+        let place = place.unwrap_or_else(|| match &fact.value {
+            Some(t) => Place::Constant(aligned(t)),
+            None => Place::Dynamic,
+        });
+        self.values.push(PlanValue { name: work.graph.value(id).name.clone(), fact, place });
+        self.index.insert(id, self.values.len() - 1);
+        self.values.len() - 1
+    }
+
+    fn build(mut self, work: &Work, simulated: bool) -> Result<Plan, EngineError> {
+        for (_, n) in work.iter() {
+            let node = &n.node;
+            let fail = |e| work.node_error(node, e);
+            let in_facts = work.input_facts(node);
+            let out_facts: Vec<Fact> = exec::infer(&*n.op, &in_facts).map_err(fail)?;
+            let static_shapes = in_facts.iter().flatten().chain(&out_facts).all(|f| f.shape.is_some());
+            let inputs: Vec<Option<ValueIx>> =
+                node.inputs.iter().map(|v| v.map(|v| self.value(work, v, None))).collect();
+
+            // A view costs nothing and is no step, unless its shape is known only at run time.
+            if let (Some(from), true, Some(Some(out))) = (n.op.view_of(), static_shapes, node.outputs.first()) {
+                if let Some(source) = inputs.get(from).copied().flatten() {
+                    self.value(work, *out, Some(Place::View(source)));
+                    continue;
+                }
+            }
+            let prepared = if static_shapes && self.options.pack { n.op.prepare(&Inputs(&in_facts), &out_facts).map_err(fail)? } else { None };
+            let outputs: Vec<Option<ValueIx>> =
+                node.outputs.iter().map(|v| v.map(|v| self.value(work, v, None))).collect();
+            let wanted = |v: ValueId| !work.readers(v).is_empty() || work.graph.outputs.contains(&v);
+            let outputs: Vec<Option<ValueIx>> = outputs
+                .into_iter()
+                .zip(&node.outputs)
+                .map(|(ix, v)| ix.filter(|_| v.is_some_and(wanted)))
+                .collect();
+            let mut run_inputs = inputs.clone();
+            let mut weight_bytes = 0;
+            let op: Arc<dyn Operator> = match prepared {
+                None => n.op.clone(),
+                Some(p) => {
+                    for i in p.absorbed {
+                        run_inputs[i] = None;
+                    }
+                    weight_bytes += p.bytes;
+                    self.absorbed_bytes += p.bytes;
+                    p.op.into()
+                }
+            };
+            for ix in run_inputs.iter().flatten() {
+                if let Place::Constant(t) = &self.values[*ix].place {
+                    weight_bytes += t.bytes().len();
+                }
+            }
+            self.layers.push(layer(node, &*op, &in_facts, &out_facts, weight_bytes));
+            self.steps.push(Step {
+                op,
+                inputs: run_inputs,
+                outputs,
+                in_place: None,
+                dynamic: !static_shapes,
+                frees: Vec::new(),
+                node: describe(node, opset_of(&work.graph, node)),
+                original: n.op.clone(),
+                original_inputs: inputs,
+            });
+        }
+        let outputs: Vec<ValueIx> = work.graph.outputs.iter().map(|&v| self.value(work, v, None)).collect();
+        let inputs: Vec<ValueIx> = work.graph.inputs.iter().map(|&v| self.index[&v]).collect();
+        self.place(inputs, outputs, simulated)
+    }
+
+    /// Follows views to the value that holds the bytes.
+    fn root(&self, mut ix: ValueIx) -> ValueIx {
+        while let Place::View(of) = self.values[ix].place {
+            ix = of;
+        }
+        ix
+    }
+
+    fn place(mut self, inputs: Vec<ValueIx>, outputs: Vec<ValueIx>, simulated: bool) -> Result<Plan, EngineError> {
+        let n = self.steps.len();
+        // The last step that reads each root; outputs live to the end.
+        let mut last: Vec<Option<usize>> = vec![None; self.values.len()];
+        for (i, s) in self.steps.iter().enumerate() {
+            for v in s.inputs.iter().flatten() {
+                last[self.root(*v)] = Some(i);
+            }
+        }
+        for &v in &outputs {
+            last[self.root(v)] = Some(n);
+        }
+
+        let mut requests: Vec<Request> = Vec::new();
+        let mut request_of: HashMap<ValueIx, usize> = HashMap::new();
+        for i in 0..n {
+            let step = &self.steps[i];
+            if step.dynamic {
+                continue;
+            }
+            let outs = step.outputs.clone();
+            let mut taken = None;
+            if let (Some(Some(out)), false) = (outs.first(), self.options.keep_all) {
+                taken = step.op.in_place().iter().copied().find(|&k| self.can_take(step, k, *out, i, &last));
+            }
+            for (o, v) in outs.iter().enumerate() {
+                let Some(v) = *v else { continue };
+                let end = last[v].unwrap_or(i);
+                let bytes = self.values[v].fact.bytes().unwrap_or(0);
+                if o == 0
+                    && let Some(k) = taken
+                {
+                    let from = self.root(self.steps[i].inputs[k].expect("checked by can_take"));
+                    let r = request_of[&from];
+                    requests[r].last = end;
+                    request_of.insert(v, r);
+                    continue;
+                }
+                requests.push(Request { bytes, first: i, last: end });
+                request_of.insert(v, requests.len() - 1);
+            }
+            self.steps[i].in_place = taken;
+        }
+        let layout = memory::lay_out(&requests);
+        if layout.total as u64 > self.options.memory_limit {
+            return Err(EngineError::Memory {
+                what: "the activations' arena".into(),
+                need: layout.total as u64,
+                limit: self.options.memory_limit,
+            });
+        }
+        let mut lifetimes = Vec::new();
+        for (&v, &r) in &request_of {
+            let bytes = self.values[v].fact.bytes().unwrap_or(0);
+            self.values[v].place = Place::Arena { offset: layout.offsets[r], bytes };
+            let first = self.steps.iter().position(|s| s.outputs.contains(&Some(v))).unwrap_or(0);
+            lifetimes.push(Lifetime {
+                value: v,
+                offset: layout.offsets[r],
+                bytes,
+                first,
+                last: last[v].unwrap_or(first).min(n.saturating_sub(1)),
+            });
+        }
+        lifetimes.sort_by_key(|l| (l.first, l.value));
+        for v in 0..self.values.len() {
+            if matches!(self.values[v].place, Place::Dynamic)
+                && let Some(at) = last[v].filter(|&at| at < n)
+            {
+                self.steps[at].frees.push(v);
+            }
+        }
+        let constants: usize = self
+            .used_constants()
+            .map(|v| match &self.values[v].place {
+                Place::Constant(t) => t.bytes().len(),
+                _ => 0,
+            })
+            .sum();
+        let plan = Plan {
+            weights_bytes: constants + self.absorbed_bytes,
+            peak_bytes: layout.peak,
+            arena_bytes: layout.total,
+            values: self.values,
+            steps: self.steps,
+            layers: self.layers,
+            inputs,
+            outputs,
+            lifetimes,
+            limit: usize::try_from(self.options.memory_limit).unwrap_or(usize::MAX),
+            simulated,
+        };
+        plan.check();
+        Ok(plan)
+    }
+
+    fn used_constants(&self) -> impl Iterator<Item = ValueIx> {
+        let mut used = vec![false; self.values.len()];
+        for v in self.steps.iter().flat_map(|s| s.inputs.iter().flatten()) {
+            used[self.root(*v)] = true;
+        }
+        used.into_iter().enumerate().filter(|u| u.1).map(|u| u.0)
+    }
+
+    /// True if output 0 of step `i` may be written over input `k`: the input dies here, is read once by this step, lives in the
+    /// arena, and has the output's size.
+    fn can_take(&self, step: &Step, k: usize, out: ValueIx, i: usize, last: &[Option<usize>]) -> bool {
+        let Some(Some(input)) = step.inputs.get(k) else { return false };
+        let root = self.root(*input);
+        let made_by_step = self.steps[..i].iter().any(|s| !s.dynamic && s.outputs.contains(&Some(root)));
+        let uses = step.inputs.iter().flatten().filter(|v| self.root(**v) == root).count();
+        made_by_step
+            && last[root] == Some(i)
+            && uses == 1
+            && self.values[*input].fact.dtype == self.values[out].fact.dtype
+            && self.values[*input].fact.shape == self.values[out].fact.shape
+    }
+}
+
+fn layer(node: &graph::Node, op: &dyn Operator, ins: &[Option<Fact>], outs: &[Fact], weight_bytes: usize) -> Layer {
+    let known = ins.iter().flatten().chain(outs).all(|f| f.shape.is_some());
+    let Cost { flops } = if known { op.cost(&Inputs(ins), outs) } else { Cost::default() };
+    let ty = |f: &Fact| match &f.shape {
+        Some(s) => graph::TensorType::known(f.dtype, s).to_string(),
+        None => graph::TensorType { dtype: f.dtype, shape: None }.to_string(),
+    };
+    let bytes = |f: &Fact| f.bytes().unwrap_or(0) as u64;
+    let read: u64 = ins.iter().flatten().filter(|f| f.value.is_none()).map(bytes).sum();
+    Layer {
+        name: node.name.clone(),
+        op: node.op_type.clone(),
+        class: op.class(),
+        scope: node.scope.clone(),
+        source_nodes: node.sources.clone(),
+        device: "cpu".into(),
+        inputs: ins.iter().flatten().map(ty).collect(),
+        outputs: outs.iter().take(node.outputs.len()).map(ty).collect(),
+        flops: known.then_some(flops),
+        bytes_read: known.then_some(read + weight_bytes as u64),
+        bytes_written: known.then(|| outs.iter().zip(&node.outputs).filter(|o| o.1.is_some()).map(|o| bytes(o.0)).sum()),
+        weight_bytes: weight_bytes as u64,
+        kernel: op.kernel(),
+    }
+}
+
+impl Plan {
+    /// Follows views to the value that holds the bytes.
+    pub fn root(&self, mut ix: ValueIx) -> ValueIx {
+        while let Place::View(of) = self.values[ix].place {
+            ix = of;
+        }
+        ix
+    }
+
+    /// The place in the arena that a value's bytes have.
+    pub(crate) fn arena_range(&self, ix: ValueIx) -> Option<(usize, usize)> {
+        match self.values[self.root(ix)].place {
+            Place::Arena { offset, bytes } => Some((offset, offset + bytes)),
+            _ => None,
+        }
+    }
+
+    /// The arena's promise, on which the executor's unsafe code rests: within one step no output overlaps another output or an
+    /// input, except the one that it takes over, and every place is inside the arena. Panics if the planner broke it.
+    fn check(&self) {
+        for s in &self.steps {
+            let outs: Vec<(usize, usize)> = s.outputs.iter().flatten().filter_map(|&v| self.arena_range(v)).collect();
+            for (i, a) in outs.iter().enumerate() {
+                assert!(a.1 <= self.arena_bytes && a.0 % memory::ALIGN == 0, "{}: outside the arena", s.node);
+                let apart = |b: &(usize, usize)| a.1 <= b.0 || b.1 <= a.0 || a.0 == a.1 || b.0 == b.1;
+                assert!(outs[i + 1..].iter().all(apart), "{}: outputs overlap", s.node);
+                for (k, v) in s.inputs.iter().enumerate() {
+                    let taken = i == 0 && s.in_place == Some(k);
+                    let range = v.and_then(|v| self.arena_range(v));
+                    assert!(taken || range.is_none_or(|b| apart(&b)), "{}: output over input {k}", s.node);
+                }
+            }
+        }
+    }
+}
