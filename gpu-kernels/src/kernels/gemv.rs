@@ -1,0 +1,24 @@
+//! The matrix product for a few rows. [`matmul`](crate::kernels::matmul::matmul) chooses it by itself.
+
+use crate::kernels::Kernel;
+
+/// The kernel.
+pub static KERNEL: Kernel = kernel!("gemv");
+
+#[cfg(test)]
+mod tests {
+    use crate::GpuError;
+    use crate::kernels::matmul::tests::{Spec, case};
+    use crate::twin::Bench;
+
+    pub(super) fn cases(bench: &mut Bench) -> Result<(), GpuError> {
+        for trans_b in [false, true] {
+            for kind in 0..3 {
+                case(bench, &Spec { mkn: [1, 133, 37], trans_b, kind, epilogue: false, batch: [1; 3] })?;
+                case(bench, &Spec { mkn: [3, 300, 44], trans_b, kind, epilogue: true, batch: [1; 3] })?;
+            }
+            case(bench, &Spec { mkn: [4, 7, 5], trans_b, kind: 0, epilogue: true, batch: [2, 2, 3] })?;
+        }
+        Ok(())
+    }
+}
