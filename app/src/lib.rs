@@ -1,1 +1,12 @@
-//! app
+//! The program: the window with its panels, and the command line.
+
+pub mod app;
+pub mod cli;
+pub mod draw;
+pub mod format;
+pub mod live;
+pub mod picture;
+pub mod theme;
+pub mod view;
+pub mod views;
+pub mod worker;

@@ -1,2 +1,7 @@
-//! Starts the program.
-fn main() {}
+//! Starts the program: the command line decides between the window and headless work.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stratoscope::cli::main()
+}

@@ -1,0 +1,127 @@
+//! The system's file dialogs, each in a thread of its own so that the window goes on drawing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use profiler::Trace;
+
+use super::Wish;
+use super::status::Log;
+
+/// A person can't cancel a dialog faster than this: it was never shown.
+const TOO_QUICK: Duration = Duration::from_millis(150);
+
+/// At most one dialog at a time.
+#[derive(Default)]
+pub struct Dialogs {
+    waiting: Option<Receiver<Answer>>,
+}
+
+enum Answer {
+    Wish(Box<Wish>),
+    Cancelled,
+    NotShown,
+}
+
+impl Dialogs {
+    /// Asks for a file to open.
+    pub fn open(&mut self, ctx: &egui::Context) {
+        self.ask(ctx, || {
+            let path = rfd::FileDialog::new()
+                .set_title("Open a model or a trace")
+                .add_filter("Models and traces", &["onnx", "scope", "puffin", "json"])
+                .add_filter("All files", &["*"])
+                .pick_file()?;
+            Some(Wish::Open(path))
+        });
+    }
+
+    /// Asks where to write a trace.
+    pub fn save(&mut self, ctx: &egui::Context, trace: Arc<Trace>, extension: &'static str) {
+        let name = format!("{}.{extension}", if trace.meta.model.is_empty() { "trace" } else { &trace.meta.model });
+        self.ask(ctx, move || {
+            let path = rfd::FileDialog::new()
+                .set_title("Save the trace")
+                .set_file_name(name)
+                .add_filter(format_name(extension), &[extension])
+                .save_file()?;
+            Some(Wish::Save(trace, with_extension(&path, extension)))
+        });
+    }
+
+    fn ask(&mut self, ctx: &egui::Context, dialog: impl FnOnce() -> Option<Wish> + Send + 'static) {
+        if self.waiting.is_some() {
+            return;
+        }
+        let (answer, waiting): (Sender<Answer>, _) = channel();
+        let ctx = ctx.clone();
+        let spawned = std::thread::Builder::new().name("file dialog".to_owned()).spawn(move || {
+            let start = Instant::now();
+            let result = match dialog() {
+                Some(wish) => Answer::Wish(Box::new(wish)),
+                None if start.elapsed() < TOO_QUICK => Answer::NotShown,
+                None => Answer::Cancelled,
+            };
+            // The window may be gone by now; then nobody waits for the answer.
+            let _ = answer.send(result);
+            ctx.request_repaint();
+        });
+        match spawned {
+            Ok(_) => self.waiting = Some(waiting),
+            Err(e) => log::error!("no thread for a file dialog: {e}"),
+        }
+    }
+
+    /// What the user chose since the last call.
+    pub fn poll(&mut self, log: &mut Log) -> Option<Wish> {
+        use std::sync::mpsc::TryRecvError;
+        let answer = match self.waiting.as_ref()?.try_recv() {
+            Ok(answer) => answer,
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => Answer::NotShown,
+        };
+        self.waiting = None;
+        match answer {
+            Answer::Wish(wish) => Some(*wish),
+            Answer::Cancelled => None,
+            Answer::NotShown => {
+                log.warn(
+                    "The system shows no file dialog (on Linux: install xdg-desktop-portal or zenity). \
+                     Drop the file on the window, or name it on the command line."
+                        .to_owned(),
+                );
+                None
+            }
+        }
+    }
+}
+
+/// A format's name by its extension.
+pub fn format_name(extension: &str) -> &'static str {
+    profiler::export::FORMATS.iter().find(|f| f.extension == extension).map_or("File", |f| f.name)
+}
+
+/// The extension decides the format, so a name without one gets it.
+fn with_extension(path: &Path, extension: &str) -> PathBuf {
+    if crate::worker::extension(path).as_deref() == Some(extension) {
+        return path.to_owned();
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_the_extension_gets_it() {
+        assert_eq!(with_extension(Path::new("/a/b"), "scope"), Path::new("/a/b.scope"));
+        assert_eq!(with_extension(Path::new("/a/b.v2"), "scope"), Path::new("/a/b.v2.scope"));
+        assert_eq!(with_extension(Path::new("/a/b.SCOPE"), "scope"), Path::new("/a/b.SCOPE"));
+    }
+}

@@ -1,0 +1,289 @@
+//! The window: what is open, what runs, and where everything is drawn.
+//!
+//! [`App::logic`] takes the worker's events and carries out wishes; [`App::ui`] only draws, and collects wishes. Nothing here
+//! waits: whatever takes time is a command to the worker or a thread of its own.
+
+mod banner;
+mod dialogs;
+mod dock;
+mod events;
+mod keys;
+mod menu;
+mod overlay;
+mod runs;
+mod start;
+mod state;
+mod status;
+mod toolbar;
+mod window;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use graph::Model;
+use profiler::Trace;
+use studies::{Device, Inspection, Settings};
+
+use crate::live::LiveServer;
+use crate::theme::{self, Theme};
+use crate::view::{Action, Selection, View, ViewCx};
+use crate::worker::{Command, Worker};
+
+pub use dock::Layout;
+pub use state::{State, Store, ThemeChoice};
+pub use window::{open_window, require_adapter};
+
+use banner::Failure;
+use dialogs::Dialogs;
+use runs::Runs;
+use status::Log;
+
+/// What the user asked for, by menu, key, button or view.
+#[derive(Clone, Debug, PartialEq)]
+enum Wish {
+    OpenDialog,
+    Open(PathBuf),
+    SaveDialog,
+    Save(Arc<Trace>, PathBuf),
+    ExportDialog(&'static str),
+    Run,
+    RunAccuracy,
+    Cancel,
+    Show(&'static str),
+    Toggle(&'static str),
+    ResetLayout,
+    Theme(ThemeChoice),
+    Live(bool),
+    Help,
+    Quit,
+}
+
+/// The model on show.
+struct OpenModel {
+    model: Arc<Model>,
+    path: PathBuf,
+    inspection: Option<Inspection>,
+    /// The settings that the last inspection was asked with.
+    asked: Option<Settings>,
+    /// True until the answer to that is here.
+    waiting: bool,
+}
+
+/// The program's window.
+pub struct App {
+    worker: Worker,
+    store: Store,
+    state: State,
+    layout: Layout,
+    views: Vec<Box<dyn View>>,
+    model: Option<OpenModel>,
+    runs: Runs,
+    selection: Selection,
+    devices: Vec<Device>,
+    wishes: Vec<Wish>,
+    failure: Option<Failure>,
+    log: Log,
+    dialogs: Dialogs,
+    live: Option<LiveServer>,
+    help: bool,
+    title: String,
+    /// What draws the window, in words.
+    adapter: String,
+}
+
+impl App {
+    /// A window over the user's own state.
+    pub fn new(ctx: &egui::Context, mut store: Store) -> anyhow::Result<Self> {
+        let (state, note) = store.load();
+        let mut app = Self::with_state(ctx, store, state)?;
+        if let Some(note) = note {
+            log::warn!("{note}");
+            app.log.warn(note);
+        }
+        app.worker.send(Command::Devices);
+        Ok(app)
+    }
+
+    fn with_state(ctx: &egui::Context, store: Store, state: State) -> anyhow::Result<Self> {
+        theme::install(ctx);
+        ctx.set_theme(state.theme.preference());
+        let repaint = ctx.clone();
+        let worker = Worker::start(Arc::new(move |after: Duration| repaint.request_repaint_after(after)))?;
+        let views = crate::views::all();
+        let ids: Vec<&str> = views.iter().map(|v| v.id()).collect();
+        let layout = state.layout.clone().filter(|l| l.fits(&ids)).unwrap_or_default();
+        Ok(App {
+            worker,
+            store,
+            state,
+            layout,
+            views,
+            model: None,
+            runs: Runs::default(),
+            selection: Selection::default(),
+            devices: Vec::new(),
+            wishes: Vec::new(),
+            failure: None,
+            log: Log::default(),
+            dialogs: Dialogs::default(),
+            live: None,
+            help: false,
+            title: String::new(),
+            adapter: String::new(),
+        })
+    }
+
+    /// A window that shows this trace (and model), keeps nothing and asks for nothing: for pictures and tests.
+    pub fn still(
+        ctx: &egui::Context,
+        theme: ThemeChoice,
+        trace: Option<Arc<Trace>>,
+        model: Option<(Arc<Model>, Inspection)>,
+        settings: Settings,
+    ) -> anyhow::Result<Self> {
+        let state = State { theme, settings, ..State::default() };
+        let mut app = Self::with_state(ctx, Store::none(), state)?;
+        theme::reduce_motion(ctx);
+        if let Some(trace) = trace {
+            app.runs.add(trace, None);
+        }
+        let settings = app.state.settings.clone();
+        app.model = model.map(|(model, inspection)| OpenModel {
+            path: model.path.clone(),
+            model,
+            inspection: Some(inspection),
+            asked: Some(settings),
+            waiting: false,
+        });
+        Ok(app)
+    }
+
+    /// Opens a file once the window is up.
+    pub fn open(&mut self, path: PathBuf) {
+        self.wishes.push(Wish::Open(path));
+    }
+
+    /// Selects a layer, as a click on it does.
+    pub fn select(&mut self, layer: profiler::LayerId) {
+        self.selection.select(Some(layer));
+    }
+
+    /// Takes what happened since the last frame: the worker's events, dialogs, and the user's wishes.
+    pub fn logic(&mut self, ctx: &egui::Context) {
+        while let Some(event) = self.worker.poll() {
+            self.on_event(event);
+        }
+        self.wishes.extend(self.dialogs.poll(&mut self.log));
+        for wish in std::mem::take(&mut self.wishes) {
+            self.perform(ctx, wish);
+        }
+        self.inspect_if_needed();
+        let title = match (&self.model, self.runs.current()) {
+            (Some(m), _) => format!("{} - Stratoscope", crate::worker::file_name(&m.path)),
+            (None, Some(run)) => format!("{} - Stratoscope", run.title()),
+            (None, None) => "Stratoscope".to_owned(),
+        };
+        if title != self.title {
+            ctx.send_viewport_cmd(egui::ViewportCommand::Title(title.clone()));
+            self.title = title;
+        }
+    }
+
+    /// Draws the window into all of `ui`.
+    pub fn ui(&mut self, ui: &mut egui::Ui) {
+        let ctx = ui.ctx().clone();
+        let theme = Theme::of(&ctx);
+        self.keys(&ctx);
+        self.take_drops(&ctx);
+        ui.painter().rect_filled(ui.max_rect(), 0.0, theme.surface[0]);
+        self.toolbar_ui(ui, theme);
+        self.status_ui(ui, theme);
+        self.banner_ui(ui, theme);
+        let nothing_open = self.model.is_none() && self.runs.current().is_none();
+        egui::CentralPanel::no_frame().show(ui, |ui| {
+            if nothing_open {
+                self.start_ui(ui, theme);
+            } else {
+                self.dock_ui(ui, theme);
+            }
+        });
+        self.help_ui(&ctx, theme);
+        self.drop_overlay_ui(&ctx, theme);
+        if !self.wishes.is_empty() || self.selection.hover_changed() {
+            // Wishes are carried out by `logic`, before the next frame.
+            ctx.request_repaint();
+        }
+        self.keep_state(&ctx);
+    }
+
+    fn dock_ui(&mut self, ui: &mut egui::Ui, theme: &'static Theme) {
+        let mut actions = Vec::new();
+        self.selection.begin_frame();
+        let mut cx = ViewCx {
+            profile: self.runs.current().map(|r| &r.profile),
+            model: self.model.as_ref().and_then(|m| m.inspection.as_ref()),
+            settings: &mut self.state.settings,
+            selection: &mut self.selection,
+            theme,
+            actions: &mut actions,
+        };
+        ui.spacing_mut().item_spacing.y = 0.0;
+        crate::views::summary::strip(ui, &mut cx);
+        self.layout.ui(ui, &mut self.views, &mut cx);
+        self.wishes.extend(actions.into_iter().filter_map(|action| match action {
+            Action::Run => Some(Wish::Run),
+            Action::RunAccuracy => Some(Wish::RunAccuracy),
+            Action::OpenDialog => Some(Wish::OpenDialog),
+            Action::Open(path) => Some(Wish::Open(path)),
+            Action::Show(id) => Some(Wish::Show(id)),
+            // Settings that differ from those of the last inspection are noticed in any case.
+            Action::SettingsChanged => None,
+        }));
+    }
+
+    fn take_drops(&mut self, ctx: &egui::Context) {
+        let dropped = ctx.input(|i| i.raw.dropped_files.clone());
+        self.wishes.extend(dropped.iter().map(|f| Wish::Open(f.path().to_owned())));
+    }
+
+    /// Saves what outlives the program, when the user let go of something.
+    fn keep_state(&mut self, ctx: &egui::Context) {
+        let (let_go, size, free) = ctx.input(|i| {
+            let v = i.viewport();
+            let free = !v.maximized.unwrap_or(false) && !v.fullscreen.unwrap_or(false);
+            (
+                i.pointer.any_released() || i.events.iter().any(|e| matches!(e, egui::Event::Key { .. })),
+                i.content_rect().size(),
+                free,
+            )
+        });
+        if free {
+            self.state.window = [size.x, size.y];
+        }
+        if let_go {
+            self.save_state();
+        }
+    }
+
+    fn save_state(&mut self) {
+        self.state.layout = Some(self.layout.clone());
+        if let Err(e) = self.store.save(&self.state) {
+            self.log.warn_once(format!("the window's state could not be saved: {e}"));
+        }
+    }
+}
+
+impl eframe::App for App {
+    fn logic(&mut self, ctx: &egui::Context, _frame: &mut eframe::Frame) {
+        App::logic(self, ctx);
+    }
+
+    fn ui(&mut self, ui: &mut egui::Ui, _frame: &mut eframe::Frame) {
+        App::ui(self, ui);
+    }
+
+    fn on_exit(&mut self) {
+        self.save_state();
+    }
+}

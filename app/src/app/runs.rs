@@ -1,0 +1,170 @@
+//! The traces that are open, newest last, and which of them is on show.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use profiler::Trace;
+
+use crate::format;
+use crate::view::Profile;
+
+/// How many traces are kept open.
+const KEPT: usize = 16;
+
+/// An open trace.
+pub struct Run {
+    /// The trace and what views derive from it.
+    pub profile: Profile,
+    /// Its file, if it was opened or saved.
+    pub path: Option<PathBuf>,
+    number: usize,
+}
+
+impl Run {
+    /// A line that tells it from the others.
+    pub fn title(&self) -> String {
+        let meta = &self.profile.trace.meta;
+        let name = match &self.path {
+            Some(p) => crate::worker::file_name(p),
+            None => format!("Run {}", self.number),
+        };
+        let latency =
+            self.profile.trace.headline().map(|s| format!(", {}", format::duration(s.median))).unwrap_or_default();
+        let fusion = if meta.fusion || meta.precision.is_empty() { "" } else { ", fusion off" };
+        let precision = if meta.precision.is_empty() { String::new() } else { format!(", {}", meta.precision) };
+        let device = if meta.device_kind.is_empty() { String::new() } else { format!(", {}", meta.device_kind) };
+        format!("{name}{device}{precision}{fusion}{latency}")
+    }
+}
+
+/// The open traces.
+#[derive(Default)]
+pub struct Runs {
+    list: Vec<Run>,
+    current: Option<usize>,
+    counted: usize,
+}
+
+impl Runs {
+    /// Adds a trace and shows it.
+    pub fn add(&mut self, trace: Arc<Trace>, path: Option<PathBuf>) {
+        if let (Some(_), Some(at)) = (&path, self.list.iter().position(|r| r.path == path)) {
+            self.list.remove(at);
+        }
+        if self.list.len() == KEPT {
+            self.list.remove(0);
+        }
+        if path.is_none() {
+            self.counted += 1;
+        }
+        self.list.push(Run { profile: Profile::new(trace), path, number: self.counted });
+        self.current = Some(self.list.len() - 1);
+    }
+
+    /// All, oldest first.
+    pub fn all(&self) -> &[Run] {
+        &self.list
+    }
+
+    /// The one on show.
+    pub fn current(&self) -> Option<&Run> {
+        self.list.get(self.current?)
+    }
+
+    /// Its index.
+    pub fn current_index(&self) -> Option<usize> {
+        self.current
+    }
+
+    /// Shows another one.
+    pub fn show(&mut self, index: usize) {
+        self.current = (index < self.list.len()).then_some(index);
+    }
+
+    /// Shows none.
+    pub fn deselect(&mut self) {
+        self.current = None;
+    }
+
+    /// Notes that the trace on show is in this file.
+    pub fn mark_saved(&mut self, path: &Path) {
+        if let Some(run) = self.current.and_then(|i| self.list.get_mut(i)) {
+            run.path = Some(path.to_owned());
+        }
+    }
+
+    /// A new trace of times, with the error figures of an earlier accuracy study of the same thing.
+    pub fn with_known_accuracy(&self, trace: Arc<Trace>) -> Arc<Trace> {
+        match self
+            .list
+            .iter()
+            .rev()
+            .find(|r| same_subject(&r.profile.trace, &trace) && !r.profile.trace.accuracy.is_empty())
+        {
+            Some(known) if trace.accuracy.is_empty() => {
+                let accuracy = known.profile.trace.accuracy.clone();
+                Arc::new(Trace { accuracy, ..(*trace).clone() })
+            }
+            _ => trace,
+        }
+    }
+
+    /// A new trace of error figures, with the times of an earlier run of the same thing if it has none itself.
+    pub fn with_known_times(&self, trace: Arc<Trace>) -> Arc<Trace> {
+        let timed = |t: &Trace| t.runs.iter().any(|r| !r.warmup);
+        if timed(&trace) {
+            return trace;
+        }
+        let candidates = self.current().into_iter().chain(self.list.iter().rev());
+        match candidates.map(|r| &r.profile.trace).find(|t| timed(t) && same_subject(t, &trace)) {
+            Some(known) => Arc::new(Trace { accuracy: trace.accuracy.clone(), ..(**known).clone() }),
+            None => trace,
+        }
+    }
+}
+
+/// True if error figures of one trace speak about the other: the same model, with the same dimensions.
+fn same_subject(a: &Trace, b: &Trace) -> bool {
+    (&a.meta.model, &a.meta.model_path, &a.meta.dims) == (&b.meta.model, &b.meta.model_path, &b.meta.dims)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use profiler::{Accuracy, Meta};
+
+    fn trace(model: &str, accuracy: usize) -> Arc<Trace> {
+        let mut t = profiler::fixtures::one_layer();
+        t.meta = Meta { model: model.to_owned(), ..t.meta };
+        t.accuracy = vec![Accuracy::default(); accuracy];
+        Arc::new(t)
+    }
+
+    #[test]
+    fn error_figures_follow_the_model_and_no_other() {
+        let mut runs = Runs::default();
+        runs.add(trace("a", 2), None);
+        assert_eq!(runs.with_known_accuracy(trace("a", 0)).accuracy.len(), 2);
+        assert_eq!(runs.with_known_accuracy(trace("b", 0)).accuracy.len(), 0);
+        let mut untimed = (*trace("a", 3)).clone();
+        untimed.runs.clear();
+        let joined = runs.with_known_times(Arc::new(untimed.clone()));
+        assert!(!joined.runs.is_empty() && joined.accuracy.len() == 3);
+        untimed.meta.model = "b".into();
+        assert!(runs.with_known_times(Arc::new(untimed)).runs.is_empty());
+    }
+
+    #[test]
+    fn the_list_is_bounded_and_one_file_is_listed_once() {
+        let mut runs = Runs::default();
+        for _ in 0..KEPT + 5 {
+            runs.add(trace("a", 0), None);
+        }
+        assert_eq!((runs.all().len(), runs.current_index()), (KEPT, Some(KEPT - 1)));
+        runs.add(trace("a", 0), Some("x.scope".into()));
+        runs.add(trace("a", 0), Some("x.scope".into()));
+        assert_eq!(runs.all().iter().filter(|r| r.path.is_some()).count(), 1);
+        runs.show(99);
+        assert!(runs.current().is_none());
+    }
+}

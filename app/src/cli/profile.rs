@@ -1,0 +1,209 @@
+//! `stratoscope profile`: where time and memory go.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use profiler::{Audit, Severity, Trace};
+use studies::Profiled;
+
+use super::measure::{MeasureArgs, open_model};
+use super::progress::Terminal;
+use super::table::{Table, shorten};
+use super::{Outcome, print, print_json, report, require_format};
+use crate::format;
+use crate::live::{DEFAULT_ADDRESS, LiveServer};
+
+/// Measure latency and memory, layer by layer
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  stratoscope profile                        the built-in sample\n  \
+    stratoscope profile model.onnx --dim batch=1 --dim seq=128 --device gpu\n  \
+    stratoscope profile model.onnx --out run.scope --out run.json --out layers.csv\n  \
+    stratoscope profile model.onnx --input tokens=@tokens.npy --save-outputs results/\n\n\
+    --out formats: .scope (this program), .json (Chrome trace, opens in Perfetto), .puffin, .csv (layers).")]
+pub struct Args {
+    /// An .onnx file or sample:ID [default: the built-in sample]
+    #[arg(value_name = "MODEL")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    measure: MeasureArgs,
+    /// Write one .npy file per model output into this directory
+    #[arg(long, value_name = "DIR")]
+    save_outputs: Option<PathBuf>,
+    /// Write the trace; the extension tells the format; may repeat
+    #[arg(long, value_name = "FILE")]
+    out: Vec<PathBuf>,
+    /// Serve the runs to puffin_viewer when measured, until Ctrl-C
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, default_missing_value = DEFAULT_ADDRESS)]
+    serve_puffin: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> anyhow::Result<Outcome> {
+    // What can fail without measuring fails before it.
+    for file in &args.out {
+        require_format(file)?;
+    }
+    let server = args.serve_puffin.as_deref().map(LiveServer::start).transpose()?;
+    let settings = args.measure.settings();
+    let model = open_model(args.model.as_deref(), &settings)?;
+    let terminal = Terminal::start();
+    let Profiled { trace, outputs } = studies::profile(&model, &settings, &terminal.control)?;
+    for file in &args.out {
+        profiler::export::write(&trace, file)?;
+        terminal.say(&format!("Wrote {}", file.display()));
+    }
+    if let Some(dir) = &args.save_outputs {
+        save_outputs(dir, &outputs)?;
+        terminal.say(&format!("Wrote {} outputs to {}", outputs.len(), dir.display()));
+    }
+    let cancelled = terminal.control.clone();
+    drop(terminal);
+    if args.json {
+        print_json(&report::json(&trace))?;
+    } else {
+        print(&text(&trace));
+    }
+    if let Some(server) = server {
+        eprintln!(
+            "Serving {} to puffin_viewer on {}; Ctrl-C ends",
+            format::plural(trace.runs.len(), "run"),
+            server.address()
+        );
+        server.show(Arc::new(trace));
+        while !cancelled.is_cancelled() {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    }
+    Ok(Outcome::Fine)
+}
+
+fn save_outputs(dir: &Path, outputs: &[(String, graph::Tensor)]) -> anyhow::Result<()> {
+    std::fs::create_dir_all(dir).with_context(|| format!("can't make {}", dir.display()))?;
+    let mut taken = std::collections::HashSet::new();
+    for (name, tensor) in outputs {
+        let file = file_stem(name);
+        if !taken.insert(file.clone()) {
+            bail!("outputs \"{name}\" and another would both be written to {file}.npy");
+        }
+        formats::tensor_file::write_npy(&dir.join(format!("{file}.npy")), tensor)?;
+    }
+    Ok(())
+}
+
+/// An output's name without what a file name can't hold.
+fn file_stem(name: &str) -> String {
+    let stem: String = name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+    if stem.trim_matches('.').is_empty() { "output".to_owned() } else { stem }
+}
+
+/// The report for people.
+pub fn text(trace: &Trace) -> String {
+    let meta = &trace.meta;
+    let mut out = format!("{} on {}\n", meta.model, meta.device);
+    let mut setup = vec![meta.precision.clone()];
+    setup.extend(meta.inputs.iter().map(|(n, t)| format!("{n} {t}")));
+    if !meta.fusion {
+        setup.push("fusion off".to_owned());
+    }
+    out += &format!("{}\n\n", setup.join(", "));
+
+    let mut facts = Table::headless("ll");
+    let mut fact = |name: &str, value: String| facts.row([name.to_owned(), value]);
+    let simulated = if meta.simulated_precision { "  (simulated: weights are dequantised on load)" } else { "" };
+    match trace.headline() {
+        Some(s) => fact(
+            "latency",
+            format!(
+                "{} median +-{}, p90 {}, p99 {}, {} runs{simulated}",
+                format::duration(s.median),
+                format::duration(s.mad),
+                format::duration(s.p90),
+                format::duration(s.p99),
+                s.count
+            ),
+        ),
+        None => fact("latency", "unknown: no measured runs".to_owned()),
+    }
+    if let Some(t) = trace.throughput_per_s() {
+        fact("throughput", format!("{} items/s", format::number(t)));
+    }
+    fact("load", format::duration(meta.load_ns as f64));
+    let m = &trace.memory;
+    let mut memory = format!(
+        "{} weights, {} activations at the peak",
+        format::bytes(m.weights_bytes as f64),
+        format::bytes(m.activations_peak_bytes as f64)
+    );
+    if m.process_peak_bytes > 0 {
+        memory += &format!(", {} process", format::bytes(m.process_peak_bytes as f64));
+    }
+    fact("memory", memory + simulated);
+    out += &facts.to_string();
+
+    let audit = Audit::of(trace);
+    let (ok, rest): (Vec<_>, Vec<_>) = audit.badges.iter().partition(|b| b.severity == Severity::Ok);
+    out += &format!("\naudit: {} checks fine\n", ok.len());
+    for b in rest {
+        let word = if b.severity == Severity::Bad { "BAD" } else { "warning" };
+        out += &format!("  {word}: {}: {}\n", b.title, b.detail);
+    }
+    for w in &meta.warnings {
+        out += &format!("  warning: {w}\n");
+    }
+    out + &slowest(trace)
+}
+
+/// The layers that take most of the time.
+fn slowest(trace: &Trace) -> String {
+    const ROWS: usize = 12;
+    let mut stats = trace.layer_stats();
+    stats.sort_by(|a, b| b.share.total_cmp(&a.share));
+    if stats.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["LAYER", "OPERATOR", "MEDIAN", "P99", "SHARE", "RATE"], "llrrrr");
+    for s in stats.iter().take(ROWS) {
+        let Some(layer) = trace.layers.get(s.layer.index()) else { continue };
+        let rate =
+            layer.flops.filter(|_| s.time.median > 0.0).map(|f| format::flops_rate(f as f64 * 1e9 / s.time.median));
+        table.row([
+            shorten(&layer.name, 44),
+            shorten(&layer.op, 28),
+            format::duration(s.time.median),
+            format::duration(s.time.p99),
+            format!("{:.1}%", s.share * 100.0),
+            rate.unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    let mut out = format!("\n{table}");
+    if stats.len() > ROWS {
+        let rest: f64 = stats[ROWS..].iter().map(|s| s.share).sum();
+        out += &format!("{} more layers: {:.1}%\n", stats.len() - ROWS, rest * 100.0);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_names_the_slowest_layer_and_survives_emptiness() {
+        let trace = profiler::fixtures::one_layer();
+        let report = text(&trace);
+        assert!(report.contains(&trace.layers[0].name) && report.contains("100.0%"), "{report}");
+        let empty = text(&Trace::default());
+        assert!(empty.contains("no measured runs"), "{empty}");
+    }
+
+    #[test]
+    fn output_names_become_file_names() {
+        assert_eq!(file_stem("logits"), "logits");
+        assert_eq!(file_stem("../../etc/passwd"), ".._.._etc_passwd");
+        assert_eq!(file_stem(".."), "output");
+        assert_eq!(file_stem("a b:0"), "a_b_0");
+    }
+}

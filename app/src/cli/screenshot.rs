@@ -1,0 +1,195 @@
+//! `stratoscope screenshot`: a picture of the window or of one view, with no display.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use graph::Model;
+use profiler::Trace;
+use serde_json::json;
+use studies::{Inspection, Settings};
+
+use super::measure::MeasureArgs;
+use super::progress::Terminal;
+use super::{Outcome, print_json};
+use crate::app::{App, ThemeChoice, require_adapter};
+use crate::picture;
+use crate::theme::Theme;
+use crate::view::{Profile, Selection, ViewCx};
+use crate::worker::{Opened, open};
+
+/// Draw the window or a view into a PNG file, with no display
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  stratoscope screenshot run.scope window.png\n  \
+    stratoscope screenshot model.onnx flame.png --view flame --size 1200x500 --theme light\n\n\
+    A model is profiled first, with the same options as `stratoscope profile`.")]
+pub struct Args {
+    /// A trace, an .onnx file or sample:ID
+    #[arg(value_name = "TRACE|MODEL")]
+    from: PathBuf,
+    /// The file to write
+    #[arg(value_name = "OUT.png")]
+    to: PathBuf,
+    /// What to draw: window, model, flame, layers, memory, accuracy, summary or inspector
+    #[arg(long, value_name = "VIEW", default_value = "window")]
+    view: String,
+    /// Width and height in pixels [default: 1440x900]
+    #[arg(long, value_name = "WxH", value_parser = parse_size, default_value = "1440x900", hide_default_value = true)]
+    size: (u32, u32),
+    /// Colours
+    #[arg(long, value_name = "THEME", default_value = "dark")]
+    theme: Colours,
+    /// Select this layer, by name
+    #[arg(long, value_name = "NAME")]
+    select: Option<String>,
+    #[command(flatten)]
+    measure: MeasureArgs,
+    /// Print what was written as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Colours {
+    Dark,
+    Light,
+}
+
+pub fn run(args: Args) -> anyhow::Result<Outcome> {
+    let ids: Vec<&str> = crate::views::all().iter().map(|v| v.id()).collect();
+    if args.view != "window" && !ids.contains(&args.view.as_str()) {
+        bail!("--view {}: there is window, {}", args.view, ids.join(", "));
+    }
+    require_adapter()?;
+    let settings = args.measure.settings();
+    let (trace, model) = subject(&args, &settings)?;
+    let selected = match &args.select {
+        None => None,
+        Some(name) => {
+            let at = trace.layers.iter().position(|l| l.name == *name);
+            let at = at.with_context(|| format!("--select {name}: the trace has no such layer"))?;
+            Some(profiler::LayerId(at as u32))
+        }
+    };
+    let image = if args.view == "window" {
+        let theme = if args.theme == Colours::Dark { ThemeChoice::Dark } else { ThemeChoice::Light };
+        draw_window(&args, theme, trace, model, settings, selected)?
+    } else {
+        draw_view(&args, trace, model.map(|m| m.1), settings, selected)?
+    };
+    let mut png = Vec::new();
+    image.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png)?;
+    std::fs::write(&args.to, png).with_context(|| format!("can't write {}", args.to.display()))?;
+    if args.json {
+        print_json(&json!({ "file": args.to, "view": args.view, "width": image.width(), "height": image.height() }))?;
+    } else {
+        eprintln!("Wrote {}", args.to.display());
+    }
+    Ok(Outcome::Fine)
+}
+
+type Subject = (Arc<Trace>, Option<(Arc<Model>, Inspection)>);
+
+/// The trace to draw, and the model if there is one.
+fn subject(args: &Args, settings: &Settings) -> anyhow::Result<Subject> {
+    let model = match open(&args.from)? {
+        Opened::Trace(trace) => return Ok((trace, None)),
+        Opened::Model(model) => model,
+    };
+    let terminal = Terminal::start();
+    let mut trace = studies::profile(&model, settings, &terminal.control)?.trace;
+    if matches!(args.view.as_str(), "accuracy") {
+        let schemes: Vec<_> = studies::Precision::ALL.into_iter().filter(|&p| p != studies::Precision::F32).collect();
+        trace.accuracy = studies::accuracy(&model, settings, &schemes, &terminal.control)?.accuracy;
+    }
+    let inspection = studies::inspect(&model, settings);
+    Ok((Arc::new(trace), Some((model, inspection))))
+}
+
+fn draw_window(
+    args: &Args,
+    theme: ThemeChoice,
+    trace: Arc<Trace>,
+    model: Option<(Arc<Model>, Inspection)>,
+    settings: Settings,
+    selected: Option<profiler::LayerId>,
+) -> anyhow::Result<image::RgbaImage> {
+    let make = |ctx: &egui::Context| {
+        let mut app = App::still(ctx, theme, Some(trace), model, settings)?;
+        if let Some(layer) = selected {
+            app.select(layer);
+        }
+        anyhow::Ok(app)
+    };
+    let mut harness = picture::harness(size(args), args.theme == Colours::Dark, make, |ui, app| {
+        if let Ok(app) = app {
+            app.logic(ui.ctx());
+            app.ui(ui);
+        }
+    });
+    let image = picture::take(&mut harness);
+    match harness.into_state() {
+        Some(Err(e)) => Err(e),
+        _ => image,
+    }
+}
+
+fn draw_view(
+    args: &Args,
+    trace: Arc<Trace>,
+    model: Option<Inspection>,
+    mut settings: Settings,
+    selected: Option<profiler::LayerId>,
+) -> anyhow::Result<image::RgbaImage> {
+    let view = crate::views::all().into_iter().find(|v| v.id() == args.view).context("the view is gone")?;
+    let profile = Profile::new(trace);
+    let mut selection = Selection::default();
+    selection.select(selected);
+    let theme = if args.theme == Colours::Dark { Theme::dark() } else { Theme::light() };
+    let mut harness = picture::harness(
+        size(args),
+        theme.dark,
+        |_| view,
+        move |ui, view| {
+            ui.painter().rect_filled(ui.max_rect(), 0.0, theme.surface[1]);
+            selection.begin_frame();
+            let mut cx = ViewCx {
+                profile: Some(&profile),
+                model: model.as_ref(),
+                settings: &mut settings,
+                selection: &mut selection,
+                theme,
+                actions: &mut Vec::new(),
+            };
+            view.ui(ui, &mut cx);
+        },
+    );
+    picture::take(&mut harness)
+}
+
+fn size(args: &Args) -> egui::Vec2 {
+    egui::vec2(args.size.0 as f32, args.size.1 as f32)
+}
+
+fn parse_size(s: &str) -> anyhow::Result<(u32, u32)> {
+    let (w, h) = s.split_once('x').context("write WIDTHxHEIGHT, for instance 1440x900")?;
+    let side = |v: &str| v.parse().ok().filter(|v| (64..=8192).contains(v));
+    match (side(w), side(h)) {
+        (Some(w), Some(h)) => Ok((w, h)),
+        _ => bail!("\"{s}\": each side must be from 64 to 8192 pixels"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_bounded() {
+        assert_eq!(parse_size("1440x900").unwrap(), (1440, 900));
+        for bad in ["1440", "0x9", "1440x", "x", "99999x900", "-1x5", "1e3x900"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! The thread that opens, inspects, measures and saves, so that the window never waits.
+//!
+//! One job runs at a time. Commands and events travel through bounded channels; progress is a single slot that holds only
+//! the newest report, so that a fast job can't flood the window. A panic inside a job is caught and reported as a failure.
+
+use std::any::Any;
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use graph::Model;
+use profiler::Trace;
+use studies::{Control, Device, Inspection, Precision, Progress, Settings, StudyError};
+
+/// The window repaints at most this often for progress.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What the window asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Open a model or a trace; which of the two is told by its content.
+    Open(PathBuf),
+    /// Look at a model under these settings.
+    Inspect(Arc<Model>, Settings),
+    /// Measure latency and memory.
+    Profile(Arc<Model>, Settings),
+    /// Compare precisions with f32.
+    Accuracy(Arc<Model>, Settings, Vec<Precision>),
+    /// Write a trace; the extension tells the format.
+    Save(Arc<Trace>, PathBuf),
+    /// List the devices.
+    Devices,
+}
+
+impl Command {
+    /// What is being done, in words, for the status bar and for error messages.
+    pub fn title(&self) -> String {
+        match self {
+            Command::Open(p) => format!("Open {}", file_name(p)),
+            Command::Inspect(m, _) => format!("Inspect {}", file_name(&m.path)),
+            Command::Profile(m, _) => format!("Profile {}", file_name(&m.path)),
+            Command::Accuracy(m, ..) => format!("Compare precisions of {}", file_name(&m.path)),
+            Command::Save(_, p) => format!("Save {}", file_name(p)),
+            Command::Devices => "List devices".to_owned(),
+        }
+    }
+}
+
+/// What the worker answers.
+#[derive(Debug)]
+pub enum Event {
+    /// A model is open.
+    OpenedModel(Arc<Model>, PathBuf),
+    /// A saved trace is open.
+    OpenedTrace(Arc<Trace>, PathBuf),
+    /// What is in the model.
+    Inspected(Arc<Model>, Box<Inspection>),
+    /// A latency study ended well.
+    Profiled(Arc<Trace>),
+    /// An accuracy study ended well.
+    Compared(Arc<Trace>),
+    /// A file was written.
+    Saved(PathBuf),
+    /// The devices of this machine.
+    Devices(Vec<Device>),
+    /// The user stopped the job.
+    Cancelled(String),
+    /// A job ended without a result.
+    Failed {
+        /// The job, in words.
+        what: String,
+        /// The reason, with its causes.
+        why: String,
+    },
+}
+
+/// The job that runs now.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// The job, in words.
+    pub what: String,
+    /// Since when.
+    pub since: Instant,
+    /// True for a study: it reports progress and can be stopped.
+    pub cancellable: bool,
+    /// The newest report.
+    pub progress: Progress,
+}
+
+struct Job {
+    running: Running,
+    control: Control,
+    woken: Instant,
+}
+
+type Slot = Arc<Mutex<Option<Job>>>;
+/// Asks for a repaint after the given time.
+pub type Wake = Arc<dyn Fn(Duration) + Send + Sync>;
+
+/// A handle on the thread. Dropping it cancels the running job and lets the thread end.
+pub struct Worker {
+    commands: SyncSender<Command>,
+    events: Receiver<Event>,
+    slot: Slot,
+}
+
+impl Worker {
+    /// Starts the thread; `wake` is called when there is something to draw.
+    pub fn start(wake: Wake) -> std::io::Result<Self> {
+        let (commands, inbox) = sync_channel::<Command>(16);
+        let (outbox, events) = sync_channel::<Event>(64);
+        let slot = Slot::default();
+        let thread_slot = slot.clone();
+        std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
+            while let Ok(command) = inbox.recv() {
+                let event = run(command, &thread_slot, &wake);
+                if outbox.send(event).is_err() {
+                    break;
+                }
+                wake(Duration::ZERO);
+            }
+        })?;
+        Ok(Worker { commands, events, slot })
+    }
+
+    /// Queues a command; false if the queue is full.
+    pub fn send(&self, command: Command) -> bool {
+        match self.commands.try_send(command) {
+            Ok(()) => true,
+            Err(TrySendError::Full(c) | TrySendError::Disconnected(c)) => {
+                log::warn!("{}: the worker does not answer", c.title());
+                false
+            }
+        }
+    }
+
+    /// The next event, if there is one.
+    pub fn poll(&self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
+    /// Waits for the next event.
+    pub fn wait(&self, limit: Duration) -> Option<Event> {
+        self.events.recv_timeout(limit).ok()
+    }
+
+    /// The job that runs now.
+    pub fn running(&self) -> Option<Running> {
+        lock(&self.slot).as_ref().map(|j| j.running.clone())
+    }
+
+    /// Asks the running job to stop.
+    pub fn cancel(&self) {
+        if let Some(job) = &*lock(&self.slot) {
+            job.control.cancel();
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+fn lock(slot: &Slot) -> std::sync::MutexGuard<'_, Option<Job>> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs one command to its event, whatever happens inside.
+fn run(command: Command, slot: &Slot, wake: &Wake) -> Event {
+    let what = command.title();
+    let now = Instant::now();
+    let reports = Arc::downgrade(slot);
+    let repaint = wake.clone();
+    let control = Control::new(move |progress| {
+        let Some(slot) = reports.upgrade() else { return };
+        let mut guard = lock(&slot);
+        let Some(job) = guard.as_mut() else { return };
+        job.running.progress = progress;
+        let rest = PROGRESS_INTERVAL.saturating_sub(job.woken.elapsed());
+        if rest.is_zero() {
+            job.woken = Instant::now();
+        }
+        drop(guard);
+        repaint(rest);
+    });
+    let progress = Progress { stage: String::new(), fraction: None, left: None };
+    let cancellable = matches!(command, Command::Profile(..) | Command::Accuracy(..));
+    let running = Running { what: what.clone(), since: now, cancellable, progress };
+    *lock(slot) = Some(Job { running, control: control.clone(), woken: now });
+    // Quick jobs end before this repaint, and then it draws their result.
+    wake(Duration::from_millis(100));
+    let result = catch_unwind(AssertUnwindSafe(|| execute(command, &control)));
+    *lock(slot) = None;
+    match result {
+        Ok(Ok(event)) => event,
+        Ok(Err(e)) if matches!(e.downcast_ref(), Some(StudyError::Cancelled)) => Event::Cancelled(what),
+        Ok(Err(e)) => Event::Failed { what, why: chain(&e) },
+        Err(panic) => Event::Failed { what, why: format!("internal error: {}", panic_text(&*panic)) },
+    }
+}
+
+fn execute(command: Command, control: &Control) -> anyhow::Result<Event> {
+    Ok(match command {
+        Command::Open(path) => match open(&path)? {
+            Opened::Model(m) => Event::OpenedModel(m, path),
+            Opened::Trace(t) => Event::OpenedTrace(t, path),
+        },
+        Command::Inspect(model, settings) => {
+            let inspection = Box::new(studies::inspect(&model, &settings));
+            Event::Inspected(model, inspection)
+        }
+        Command::Profile(model, settings) => {
+            Event::Profiled(Arc::new(studies::profile(&model, &settings, control)?.trace))
+        }
+        Command::Accuracy(model, settings, schemes) => {
+            Event::Compared(Arc::new(studies::accuracy(&model, &settings, &schemes, control)?))
+        }
+        Command::Save(trace, path) => {
+            profiler::export::write(&trace, &path)?;
+            Event::Saved(path)
+        }
+        Command::Devices => Event::Devices(studies::devices()),
+    })
+}
+
+/// What a path holds.
+pub enum Opened {
+    /// A model.
+    Model(Arc<Model>),
+    /// A trace.
+    Trace(Arc<Trace>),
+}
+
+/// Opens a model (or `sample:ID`) or a saved trace: the content tells which.
+pub fn open(path: &Path) -> anyhow::Result<Opened> {
+    let sample = path.to_str().is_some_and(|s| s.starts_with("sample:"));
+    if !sample && has_trace(path).is_ok_and(|is| is) {
+        return Ok(Opened::Trace(Arc::new(profiler::import::open(path)?)));
+    }
+    Ok(Opened::Model(studies::open(path)?))
+}
+
+fn has_trace(path: &Path) -> std::io::Result<bool> {
+    // Opening a pipe or a device would wait or worse.
+    if !std::fs::metadata(path)?.is_file() {
+        return Ok(false);
+    }
+    let mut beginning = Vec::new();
+    std::fs::File::open(path)?.take(4096).read_to_end(&mut beginning)?;
+    Ok(profiler::import::is_trace(&beginning))
+}
+
+/// The extension in lower case.
+pub fn extension(path: &Path) -> Option<String> {
+    Some(path.extension()?.to_str()?.to_ascii_lowercase())
+}
+
+/// The last part of a path; for a sample its id.
+pub fn file_name(path: &Path) -> String {
+    match path.to_str().and_then(|s| s.strip_prefix("sample:")) {
+        Some(id) => id.to_owned(),
+        None => path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned()),
+    }
+}
+
+/// An error and its causes in one line, without repeating a cause that a message already quotes.
+pub fn chain(e: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in e.chain().map(|c| c.to_string()) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// The message of a panic.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(s), _) => s,
+        (_, Some(s)) => s,
+        _ => "unknown panic",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker() -> Worker {
+        Worker::start(Arc::new(|_| ())).unwrap()
+    }
+
+    fn next(w: &Worker) -> Event {
+        w.wait(Duration::from_secs(120)).expect("an event within two minutes")
+    }
+
+    #[test]
+    fn a_missing_file_is_a_failure_that_names_it() {
+        let w = worker();
+        assert!(w.send(Command::Open("/no/such/model.onnx".into())));
+        match next(&w) {
+            Event::Failed { what, why } => {
+                assert_eq!(what, "Open model.onnx");
+                assert!(why.contains("/no/such/model.onnx"), "{why}");
+            }
+            e => panic!("{e:?}"),
+        }
+    }
+
+    #[test]
+    fn a_panic_is_reported_and_the_worker_survives() {
+        let w = worker();
+        // A model whose graph names a value that does not exist: whatever the engine makes of it, an event comes back.
+        let model = Model {
+            graph: graph::Graph { outputs: vec![graph::ValueId(7)], ..Default::default() },
+            path: "broken.onnx".into(),
+            ..Default::default()
+        };
+        let broken = Arc::new(model);
+        assert!(w.send(Command::Profile(broken, Settings::default())));
+        assert!(matches!(next(&w), Event::Failed { .. }));
+        assert!(w.send(Command::Open("/no/such/file.scope".into())));
+        assert!(matches!(next(&w), Event::Failed { .. }));
+        assert!(w.running().is_none());
+    }
+
+    #[test]
+    fn causes_are_not_repeated() {
+        let e = anyhow::anyhow!("no such file").context("a.onnx: no such file").context("can't open");
+        assert_eq!(chain(&e), "can't open: a.onnx: no such file");
+    }
+
+    #[test]
+    fn names_of_paths() {
+        assert_eq!(file_name(Path::new("sample:digits_vit")), "digits_vit");
+        assert_eq!(file_name(Path::new("/a/b.onnx")), "b.onnx");
+        assert_eq!(extension(Path::new("A.ONNX")).as_deref(), Some("onnx"));
+    }
+}
