@@ -3,7 +3,11 @@
 //! Colour means something or is absent. The contrast of each pair that is used for text, and the distance of the eight
 //! op-class hues under the common colour-vision defects, are checked by the tests below.
 
-use egui::{Color32, CornerRadius, FontFamily, FontId, Margin, Stroke, TextStyle, Visuals, vec2};
+use std::sync::Arc;
+
+use egui::{
+    Color32, CornerRadius, FontData, FontDefinitions, FontFamily, FontId, Margin, Stroke, TextStyle, Visuals, vec2,
+};
 use profiler::{MemoryClass, OpClass, Severity};
 
 /// The grid that every distance is a multiple of, in points.
@@ -255,10 +259,37 @@ impl Theme {
     }
 }
 
+/// The family of heads and headlines.
+const STRONG: &str = "strong";
+
 /// Installs fonts and both themes' styles; call once per context.
 pub fn install(ctx: &egui::Context) {
+    ctx.set_fonts(fonts());
     ctx.style_mut_of(egui::Theme::Dark, |s| DARK.apply(s));
     ctx.style_mut_of(egui::Theme::Light, |s| LIGHT.apply(s));
+}
+
+/// Inter for words and JetBrains Mono for figures; egui's own faces stay behind them for what they lack.
+fn fonts() -> FontDefinitions {
+    let mut fonts = FontDefinitions::default();
+    let faces: [(&str, &'static [u8]); 3] = [
+        ("Inter", include_bytes!("../../assets/fonts/Inter-Regular.otf")),
+        ("Inter SemiBold", include_bytes!("../../assets/fonts/Inter-SemiBold.otf")),
+        ("JetBrains Mono", include_bytes!("../../assets/fonts/JetBrainsMono-Regular.ttf")),
+    ];
+    for (name, data) in faces {
+        fonts.font_data.insert(name.to_owned(), Arc::new(FontData::from_static(data)));
+    }
+    let fallback = fonts.families.get(&FontFamily::Proportional).cloned().unwrap_or_default();
+    for (family, face) in [
+        (FontFamily::Proportional, "Inter"),
+        (FontFamily::Monospace, "JetBrains Mono"),
+        (FontFamily::Name(STRONG.into()), "Inter SemiBold"),
+    ] {
+        let list = fonts.families.entry(family).or_insert_with(|| fallback.clone());
+        list.insert(0, face.to_owned());
+    }
+    fonts
 }
 
 /// Turns every animation off, for systems that ask for reduced motion and for pictures.
@@ -291,7 +322,12 @@ pub fn caption_figure() -> FontId {
 
 /// The summary's figures.
 pub fn headline() -> FontId {
-    FontId::new(HEADLINE_SIZE, FontFamily::Proportional)
+    FontId::new(HEADLINE_SIZE, FontFamily::Name(STRONG.into()))
+}
+
+/// Heads of parts, names of what is selected.
+pub fn head() -> FontId {
+    FontId::new(SANS_SIZE, FontFamily::Name(STRONG.into()))
 }
 
 /// A colour between the stops of a ramp, `t` from 0 to 1 (clamped; NaN counts as 0).

@@ -2,12 +2,16 @@
 //!
 //! A view draws and changes the shared selection and the settings; everything else it asks of the shell as an [`Action`].
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use profiler::{Audit, LayerId, LayerStats, SpanId, Trace};
+use profiler::{Audit, Badge, Layer, LayerId, LayerStats, OpClass, RunId, SpanId, Trace};
 use studies::{Inspection, Settings};
 
+use crate::draw::flame_index::Flame;
+use crate::draw::memory_index::MemoryIndex;
+use crate::draw::scopes::ScopeTree;
 use crate::theme::Theme;
 
 /// One panel: a file in `views/` and a line in [`crate::views::all`].
@@ -101,15 +105,142 @@ impl Selection {
 pub struct Profile {
     /// The trace itself.
     pub trace: Arc<Trace>,
-    /// One entry per layer.
+    /// One entry per layer that was seen in a measured run.
     pub stats: Vec<LayerStats>,
     /// What lowers trust in the trace.
     pub audit: Audit,
+    /// Findings about single layers, by layer.
+    pub layer_badges: Vec<Vec<Badge>>,
+    /// The layers as a tree.
+    pub scopes: ScopeTree,
+    /// The flame graph in time order.
+    pub flame: Flame,
+    /// The flame graph by scope.
+    pub merged: Flame,
+    /// Memory over the plan's steps.
+    pub memory: MemoryIndex,
+    /// The measured run closest to the median latency.
+    pub typical_run: Option<RunId>,
+    by_layer: Vec<Option<usize>>,
+    spans_of_layer: Vec<Vec<SpanId>>,
 }
 
 impl Profile {
     /// Derives what the views need. Takes time that grows with the number of spans: call it outside of drawing.
     pub fn new(trace: Arc<Trace>) -> Self {
-        Profile { stats: trace.layer_stats(), audit: Audit::of(&trace), trace }
+        let stats = trace.layer_stats();
+        let mut by_layer = vec![None; trace.layers.len()];
+        let mut layer_badges = vec![Vec::new(); trace.layers.len()];
+        for (i, s) in stats.iter().enumerate() {
+            if let Some(slot) = by_layer.get_mut(s.layer.index()) {
+                *slot = Some(i);
+                layer_badges[s.layer.index()] = Audit::layer_badges(&trace, s);
+            }
+        }
+        let mut spans_of_layer = vec![Vec::new(); trace.layers.len()];
+        for (i, s) in trace.spans.iter().enumerate() {
+            let warmup = s.run.and_then(|r| trace.runs.get(r.index())).is_some_and(|r| r.warmup);
+            if let Some(list) = s.layer.and_then(|l| spans_of_layer.get_mut(l.index())).filter(|_| !warmup) {
+                list.push(SpanId(i as u32));
+            }
+        }
+        let scopes = ScopeTree::new(&trace.layers, &stats);
+        Profile {
+            audit: Audit::of(&trace),
+            layer_badges,
+            flame: Flame::of_spans(&trace),
+            merged: Flame::of_scopes(&scopes),
+            memory: MemoryIndex::new(&trace, &stats),
+            typical_run: typical_run(&trace),
+            scopes,
+            stats,
+            by_layer,
+            spans_of_layer,
+            trace,
+        }
+    }
+
+    /// A layer's statistics; `None` if no measured run ran it.
+    pub fn stats_of(&self, layer: LayerId) -> Option<&LayerStats> {
+        self.stats.get((*self.by_layer.get(layer.index())?)?)
+    }
+
+    /// The layer, if the trace has it.
+    pub fn layer(&self, layer: LayerId) -> Option<&Layer> {
+        self.trace.layers.get(layer.index())
+    }
+
+    /// The layer's spans in measured runs, in order of recording.
+    pub fn spans_of(&self, layer: LayerId) -> &[SpanId] {
+        self.spans_of_layer.get(layer.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// The layer's time in each measured run that ran it: its spans there added up.
+    pub fn times_of(&self, layer: LayerId) -> Vec<u64> {
+        let spans = &self.trace.spans;
+        let mut times: BTreeMap<Option<RunId>, u64> = BTreeMap::new();
+        for s in self.spans_of(layer).iter().map(|s| spans.get(s.index())) {
+            let sum = times.entry(s.run).or_default();
+            *sum = sum.saturating_add(s.duration_ns());
+        }
+        times.into_values().collect()
+    }
+
+    /// The classes that occur among the layers.
+    pub fn classes(&self) -> Vec<OpClass> {
+        OpClass::ALL.into_iter().filter(|&c| self.trace.layers.iter().any(|l| l.class == c)).collect()
+    }
+}
+
+fn typical_run(trace: &Trace) -> Option<RunId> {
+    let median = trace.latency()?.median;
+    let distance = |r: &profiler::Run| (r.end_ns.saturating_sub(r.start_ns) as f64 - median).abs();
+    let measured = trace.runs.iter().enumerate().filter(|(_, r)| !r.warmup);
+    let (i, _) = measured.min_by(|a, b| distance(a.1).total_cmp(&distance(b.1)))?;
+    Some(RunId(i as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use profiler::fixtures;
+
+    #[test]
+    fn profiles_of_odd_traces_are_made() {
+        let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
+        let mut random = fixtures::Random::new(u64::from(seed));
+        for _ in 0..200 {
+            let profile = Profile::new(Arc::new(fixtures::random(&mut random)));
+            for (i, _) in profile.trace.layers.iter().enumerate() {
+                let layer = LayerId(i as u32);
+                let runs = profile.stats_of(layer).map_or(0, |s| s.runs);
+                assert!(profile.times_of(layer).len() >= runs, "seed {seed}");
+            }
+            assert!(profile.stats_of(LayerId(u32::MAX)).is_none());
+        }
+    }
+
+    #[test]
+    fn the_typical_run_is_a_measured_one() {
+        let profile = Profile::new(Arc::new(fixtures::transformer(2, 5, 1)));
+        let run = profile.typical_run.unwrap();
+        assert!(!profile.trace.runs[run.index()].warmup);
+        assert_eq!(profile.times_of(LayerId(0)).len(), 5);
+        assert!(Profile::new(Arc::new(fixtures::empty())).typical_run.is_none());
+    }
+
+    #[test]
+    fn hovering_lights_up_from_frame_to_frame() {
+        let mut s = Selection { hovered: Some(LayerId(3)), ..Selection::default() };
+        s.begin_frame();
+        assert!(s.is_hovered(LayerId(3)) && s.hover_changed());
+        s.hovered = Some(LayerId(4));
+        assert!(s.is_hovered(LayerId(4)) && !s.is_hovered(LayerId(3)));
+        s.begin_frame();
+        s.begin_frame();
+        assert!(!s.is_hovered(LayerId(4)));
+        s.span = Some(SpanId(1));
+        s.select(Some(LayerId(1)));
+        assert!(s.is_selected(LayerId(1)) && s.span.is_none());
     }
 }

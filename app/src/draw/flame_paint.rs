@@ -1,0 +1,254 @@
+//! Paints rows of the flame graph and tells what is under the pointer: one test per graph, not one per cell.
+
+use egui::{Align2, Color32, CornerRadius, Painter, Pos2, Rect, Stroke, StrokeKind, pos2, vec2};
+use profiler::LayerId;
+
+use super::flame_index::{Block, FlameCell, FlameRow};
+use super::scopes::suffixes;
+use super::{galley, text_in};
+use crate::format;
+use crate::theme::{self, FLAME_ROW_HEIGHT, Theme};
+
+/// What is drawn over a horizontal stretch: times and the points they map to.
+#[derive(Clone, Copy, Debug)]
+pub struct Lens {
+    /// The window, in nanoseconds.
+    pub window: (f64, f64),
+    /// Its place on screen.
+    pub left: f32,
+    /// Its width on screen.
+    pub width: f32,
+}
+
+impl Lens {
+    /// A time's place.
+    pub fn x(&self, t: f64) -> f32 {
+        self.left + ((t - self.window.0) / self.per_point()) as f32
+    }
+
+    /// A place's time.
+    pub fn t(&self, x: f32) -> f64 {
+        self.window.0 + f64::from(x - self.left) * self.per_point()
+    }
+
+    /// Nanoseconds per point.
+    pub fn per_point(&self) -> f64 {
+        ((self.window.1 - self.window.0) / f64::from(self.width.max(1.0))).max(f64::MIN_POSITIVE)
+    }
+}
+
+/// What is under the pointer.
+#[derive(Clone, Copy, Debug)]
+pub struct Hit {
+    /// The cell, or the longest of those merged here.
+    pub cell: FlameCell,
+    /// How many cells are drawn as one.
+    pub count: usize,
+    /// Start and end of what is drawn as one.
+    pub extent: (f64, f64),
+}
+
+/// How a cell stands out.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Emphasis {
+    /// It is selected.
+    pub selected: bool,
+    /// It is what was clicked among the cells of its layer.
+    pub focused: bool,
+    /// It, or its layer elsewhere, is hovered.
+    pub lit: bool,
+    /// A search is on and it does not match.
+    pub faded: bool,
+}
+
+/// What a row is painted with.
+pub struct Brush<'a> {
+    /// The colours.
+    pub theme: &'a Theme,
+    /// The window.
+    pub lens: Lens,
+    /// Where the pointer is, if over the graph.
+    pub pointer: Option<Pos2>,
+    /// How a cell stands out.
+    pub emphasis: &'a dyn Fn(&FlameCell) -> Emphasis,
+    /// A cell's label.
+    pub label: &'a dyn Fn(&FlameCell) -> &'a str,
+}
+
+/// Cells narrower than this many points join their neighbours.
+const NARROW: f64 = 3.0;
+
+impl Brush<'_> {
+    /// Paints one row with its top left at `top`; tells what the pointer is on.
+    pub fn row(&self, painter: &Painter, row: &FlameRow, top: f32, blocks: &mut Vec<Block>) -> Option<Hit> {
+        let (theme, lens) = (self.theme, self.lens);
+        let band = Rect::from_min_size(pos2(lens.left, top), vec2(lens.width, FLAME_ROW_HEIGHT));
+        if !painter.clip_rect().intersects(band) {
+            return None;
+        }
+        blocks.clear();
+        row.blocks(lens.window.0, lens.window.1, NARROW * lens.per_point(), blocks);
+        let mut hit = None;
+        let mut outlines = Vec::new();
+        for block in blocks.iter() {
+            let left = lens.x(block.start).max(band.left() - 2.0);
+            let right = lens.x(block.end).min(band.right() + 2.0);
+            let cell_rect =
+                Rect::from_min_max(pos2(left, top), pos2(right.max(left + 1.0), top + FLAME_ROW_HEIGHT - 1.0));
+            let cells = &row.cells[block.first..block.first + block.count];
+            let emphasis = cells.iter().map(|c| (self.emphasis)(c)).fold(None, |all: Option<Emphasis>, e| {
+                Some(all.map_or(e, |a| Emphasis {
+                    selected: a.selected || e.selected,
+                    focused: a.focused || e.focused,
+                    lit: a.lit || e.lit,
+                    faded: a.faded && e.faded,
+                }))
+            });
+            let emphasis = emphasis.unwrap_or_default();
+            let merged = block.count > 1;
+            let fill = self.fill(block, &cells[0], emphasis);
+            if merged {
+                // Shorter than a cell of its own: the mark of several drawn as one.
+                let low = cell_rect.with_min_y(top + FLAME_ROW_HEIGHT * 0.4);
+                painter.rect_filled(low, CornerRadius::ZERO, fill);
+            } else {
+                // A hairline of canvas keeps neighbours apart.
+                let gap = if cell_rect.width() > 3.0 { 1.0 } else { 0.0 };
+                painter.rect_filled(cell_rect.with_max_x(cell_rect.right() - gap), CornerRadius::same(2), fill);
+            }
+            if !merged && cell_rect.width() > 24.0 {
+                self.label(painter, cell_rect, &cells[0], fill, theme);
+            } else if merged && cell_rect.width() > 40.0 {
+                let words = format::grouped(block.count as u64);
+                text_in(painter, cell_rect, Align2::CENTER_BOTTOM, &words, theme::caption(), theme.ink_on(fill));
+            }
+            if emphasis.selected || emphasis.lit || emphasis.focused {
+                outlines.push((cell_rect, emphasis));
+            }
+            let on = |p: Pos2| {
+                p.y >= top && p.y < top + FLAME_ROW_HEIGHT && p.x >= left - 0.5 && p.x < right.max(left + 2.0)
+            };
+            if self.pointer.is_some_and(on) {
+                let longest = cells.iter().max_by(|a, b| (a.end - a.start).total_cmp(&(b.end - b.start)));
+                hit = longest.map(|&cell| Hit { cell, count: block.count, extent: (block.start, block.end) });
+            }
+        }
+        for (rect, e) in outlines {
+            let color = if e.selected || e.focused { theme.text_strong } else { theme.text };
+            let width = if e.focused { 2.0 } else { 1.0 };
+            painter.rect_stroke(rect, CornerRadius::same(2), Stroke::new(width, color), StrokeKind::Inside);
+        }
+        hit
+    }
+
+    fn fill(&self, block: &Block, cell: &FlameCell, emphasis: Emphasis) -> Color32 {
+        let theme = self.theme;
+        let base = match block.class {
+            Some(class) if block.count > 1 || cell.layer.is_some() => theme.class(class),
+            // A scope of one class: its colour, fainter than a layer's.
+            Some(class) => theme::mix(theme.surface[3], theme.class(class), 0.35),
+            None => theme.surface[3],
+        };
+        let strength = match () {
+            () if emphasis.faded => 0.18,
+            () if cell.warmup => 0.35,
+            () if emphasis.lit => 1.0,
+            () if block.count > 1 => 0.75,
+            () => 0.9,
+        };
+        theme::mix(theme.surface[0], base, strength)
+    }
+
+    fn label(&self, painter: &Painter, rect: Rect, cell: &FlameCell, fill: Color32, theme: &Theme) {
+        let inner = rect.intersect(painter.clip_rect().with_min_x(self.lens.left)).shrink2(vec2(5.0, 0.0));
+        if inner.width() < 14.0 {
+            return;
+        }
+        let ink = theme.ink_on(fill);
+        let name = (self.label)(cell);
+        let font = theme::caption();
+        let time = format::duration(cell.end - cell.start);
+        // The longest form of the name that fits, and the time where there is room for it too.
+        let mut shortest = name;
+        for text in suffixes(name) {
+            shortest = text;
+            let g = galley(painter, text, font.clone(), ink, f32::INFINITY);
+            if g.size().x <= inner.width() {
+                let used = g.size().x;
+                painter.galley(pos2(inner.left(), inner.center().y - g.size().y / 2.0), g, ink);
+                let time = galley(painter, &time, theme::caption_figure(), ink.gamma_multiply(0.75), f32::INFINITY);
+                if used + time.size().x + 12.0 <= inner.width() {
+                    let at = pos2(inner.right() - time.size().x, inner.center().y - time.size().y / 2.0);
+                    painter.galley(at, time, ink);
+                }
+                return;
+            }
+        }
+        if inner.width() > 22.0 {
+            text_in(painter, inner, Align2::LEFT_CENTER, shortest, font, ink);
+        }
+    }
+}
+
+/// True if a layer's name, operator or a scope's path holds the lower-case words.
+pub fn matches(search: &str, texts: &[&str]) -> bool {
+    search.split_whitespace().all(|word| texts.iter().any(|t| t.to_lowercase().contains(word)))
+}
+
+/// The layers that a search matches, as a table by layer; all false for an empty search.
+pub fn matching_layers(search: &str, layers: &[profiler::Layer]) -> Vec<bool> {
+    let search = search.to_lowercase();
+    layers
+        .iter()
+        .map(|l| !search.trim().is_empty() && matches(&search, &[&l.name, &l.op, &l.scope, l.class.label()]))
+        .collect()
+}
+
+/// The next or previous cell of a layer's row in reading order, for the arrow keys.
+pub fn neighbour(row: &FlameRow, layer: Option<LayerId>, at: f64, forward: bool) -> Option<FlameCell> {
+    let here = row.cells.iter().position(|c| c.layer == layer && c.start <= at && at <= c.end);
+    match here {
+        Some(i) if forward => row.cells.get(i + 1).copied(),
+        Some(i) => row.cells.get(i.checked_sub(1)?).copied(),
+        None if forward => row.cells.iter().find(|c| c.start >= at).copied(),
+        None => row.cells.iter().rev().find(|c| c.end <= at).copied(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use profiler::fixtures;
+
+    #[test]
+    fn a_lens_maps_both_ways() {
+        let lens = Lens { window: (100.0, 300.0), left: 50.0, width: 400.0 };
+        for t in [100.0, 123.0, 299.0, 300.0] {
+            assert!((lens.t(lens.x(t)) - t).abs() < 1e-3);
+        }
+        assert!(Lens { window: (1.0, 1.0), left: 0.0, width: 0.0 }.per_point() > 0.0);
+    }
+
+    #[test]
+    fn searches_match_all_words() {
+        let layers = fixtures::transformer(2, 2, 1).layers;
+        let count = |s: &str| matching_layers(s, &layers).into_iter().filter(|m| *m).count();
+        assert_eq!(count(""), 0);
+        assert_eq!(count("  "), 0);
+        assert_eq!(count("QUERY layer.1"), 1);
+        assert_eq!(count("gelu"), 2);
+        assert_eq!(count("no such layer"), 0);
+    }
+
+    #[test]
+    fn keys_step_from_cell_to_cell() {
+        let trace = fixtures::transformer(1, 1, 1);
+        let flame = crate::draw::flame_index::Flame::of_spans(&trace);
+        let row = &flame.tracks[0].rows[1];
+        let first = row.cells[0];
+        let second = neighbour(row, first.layer, first.start, true).unwrap();
+        assert_eq!(second, row.cells[1]);
+        assert_eq!(neighbour(row, second.layer, second.start, false), Some(first));
+        assert_eq!(neighbour(row, first.layer, first.start, false), None);
+    }
+}
