@@ -3,6 +3,7 @@
 //! with all that their `args` say; in other files every innermost span counts as a layer.
 
 use std::borrow::Cow;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
@@ -225,10 +226,10 @@ impl Events {
                 c.layer = self.our_layer(number, &event.name, args);
             }
             c.is_run = event.cat == "run" && c.layer == 0;
-        } else if !self.ops.contains_key(&name) {
+        } else if let Entry::Vacant(op) = self.ops.entry(name) {
             let args = event.args();
-            let op = args.get("op_name").or_else(|| args.get("op")).and_then(Value::as_str).unwrap_or(&event.cat);
-            self.ops.insert(name, op.to_owned());
+            let known = args.get("op_name").or_else(|| args.get("op")).and_then(Value::as_str);
+            op.insert(known.unwrap_or(&event.cat).to_owned());
         }
         self.complete.push(c);
         row

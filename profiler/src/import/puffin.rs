@@ -128,7 +128,7 @@ fn read_threads(bytes: &[u8]) -> Result<Vec<Thread>, Problem> {
         b.zigzag()?;
         threads.push(Thread { order, name, spans });
     }
-    threads.sort_by(|a, b| a.order.cmp(&b.order));
+    threads.sort_by_key(|t| t.order);
     Ok(threads)
 }
 

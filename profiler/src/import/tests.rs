@@ -139,6 +139,37 @@ fn puffin_reads_our_files() {
     assert_eq!((range.0 as u64, range.1 as u64), (trace.runs[run as usize].start_ns, trace.runs[run as usize].end_ns));
 }
 
+/// A file of some other program, written by puffin itself: function scopes with data, times since the Unix epoch.
+#[test]
+fn foreign_puffin_files() {
+    let epoch = 1_700_000_000_000_000_000;
+    let mut profiler = ::puffin::GlobalProfiler::default();
+    let ids = profiler.register_user_scopes(&["update", "draw"].map(::puffin::ScopeDetails::from_scope_name));
+    let frames = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sink = std::sync::Arc::clone(&frames);
+    profiler.add_sink(Box::new(move |f| sink.lock().unwrap().push(f)));
+    for frame in 0..2 {
+        let at = epoch + frame * 1_000;
+        let mut stream = ::puffin::Stream::default();
+        let (outer, _) = stream.begin_scope(|| at, ids[0], "");
+        let (inner, _) = stream.begin_scope(|| at + 100, ids[1], "mesh");
+        stream.end_scope(inner, at + 400);
+        stream.end_scope(outer, at + 900);
+        let info = ::puffin::ThreadInfo { start_time_ns: Some(7), name: "main".into() };
+        profiler.report_user_scopes(info, &::puffin::StreamInfo::parse(stream).unwrap().as_stream_into_ref());
+        profiler.new_frame();
+    }
+    let mut file = b"PUF0".to_vec();
+    for frame in frames.lock().unwrap().iter() {
+        frame.write_into(None, &mut file).unwrap();
+    }
+    let trace = read(&file).unwrap();
+    assert_eq!(trace.run_latencies_ns(), [900, 900]);
+    assert_eq!(trace.layers.iter().map(|l| (&*l.name, &*l.scope)).collect::<Vec<_>>(), [("draw mesh", "update")]);
+    assert_eq!((trace.spans.start_ns[1], trace.layer_stats()[0].time.median.to_bits()), (100, 300f64.to_bits()));
+    assert_eq!(trace.tracks[0].name, "main");
+}
+
 #[test]
 fn foreign_chrome_events_of_every_kind() {
     let file = br#"[
@@ -215,7 +246,8 @@ fn newer_files_are_refused_and_older_ones_open() {
 fn broken_tables_are_refused() {
     let good = fixtures::transformer(1, 1, 1);
     check(&good).unwrap();
-    let breaks: [(&str, fn(&mut Trace)); 14] = [
+    type Damage = fn(&mut Trace);
+    let breaks: [(&str, Damage); 14] = [
         ("column spans.layer", |t| t.spans.layer.truncate(1)),
         ("column spans.end_ns", |t| t.spans.end_ns.push(1)),
         ("track", |t| t.spans.track[3] = TrackId(9)),
