@@ -21,3 +21,11 @@ pub enum FormatError {
     #[error("{file}: {what} is not supported here")]
     Unsupported { file: String, what: &'static str },
 }
+
+impl FormatError {
+    /// True if the file may well be fine, but has something that this program does not handle.
+    pub fn is_unsupported(&self) -> bool {
+        use OnnxError::{OldOpset, Unsupported};
+        matches!(self, Self::Unsupported { .. } | Self::Onnx { problem: OldOpset { .. } | Unsupported { .. }, .. })
+    }
+}

@@ -22,6 +22,11 @@ pub fn read_npy(path: &Path) -> Result<Tensor, FormatError> {
     npy::parse(&source.bytes).map_err(|why| FormatError::Npy { file: source.name, why })
 }
 
+/// [`read_npy`] of a file that is already in memory, under a name for messages.
+pub fn npy_from_bytes(name: &str, bytes: bytes::Bytes) -> Result<Tensor, FormatError> {
+    npy::parse(&bytes).map_err(|why| FormatError::Npy { file: name.to_owned(), why })
+}
+
 /// Writes a tensor of numbers or bools as a NumPy array. bf16, the 8-bit floats, 4-bit and 2-bit types and strings, which
 /// NumPy does not have, are [`FormatError::Npy`]. The file is written aside and renamed, so it is whole or not there.
 pub fn write_npy(path: &Path, tensor: &Tensor) -> Result<(), FormatError> {

@@ -99,9 +99,11 @@ impl<'a> Converter<'a> {
                     let (inputs, outputs, attrs) = (vec![source], vec![output], BTreeMap::new());
                     let (name, op_type, scope) =
                         (format!("{name}/Identity"), "Identity".to_string(), frame.scope.clone());
+                    let domain = String::new();
                     b.push(
-                        Node { name, domain: String::new(), op_type, inputs, outputs, attrs, scope, sources: vec![] },
+                        Node { name, domain, op_type, inputs, outputs, attrs, scope, sources: vec![] },
                         vec![],
+                        true,
                     );
                 }
                 None => {

@@ -4,7 +4,7 @@
 //! of a function call (whose inputs and outputs stand for the caller's values). What a frame defines is collected first,
 //! so that nodes may be in any order and each undefined name is found where it is used.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -43,6 +43,8 @@ pub(super) struct Builder {
     pub node_names: Names,
     /// For each node, the values that its subgraphs use.
     captures: Vec<Vec<ValueId>>,
+    /// The names of nodes of which the file does not say where they belong.
+    unscoped: HashSet<String>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -109,13 +111,9 @@ pub(super) fn normal_domain(domain: Option<&str>) -> &str {
 impl<'a> Converter<'a> {
     /// Counts work, so that functions that call functions cannot grow without bound.
     pub(super) fn spend(&mut self, items: usize) -> Result<(), OnnxError> {
-        self.items = self.items.saturating_add(items as u64);
-        if self.items > MAX_ITEMS {
-            return Err(OnnxError::TooLarge {
-                what: "nodes, values and attributes with functions inlined",
-                limit: MAX_ITEMS,
-            });
-        }
+        let what = "nodes, values and attributes with functions inlined";
+        self.items_left =
+            self.items_left.checked_sub(items as u64).ok_or(OnnxError::TooLarge { what, limit: self.limit })?;
         Ok(())
     }
 
@@ -137,6 +135,7 @@ impl<'a> Converter<'a> {
             value_names: Names::default(),
             node_names: Names::default(),
             captures: Vec::new(),
+            unscoped: HashSet::new(),
         };
         for t in &p.initializer {
             frame.define(t.name.as_deref().unwrap_or_default(), || "as an initializer".into())?;
@@ -175,6 +174,7 @@ impl<'a> Converter<'a> {
             }
         }
         sort::sort(&mut b.graph, b.captures)?;
+        scope::inherit(&mut b.graph, &b.unscoped);
         Ok((b.graph, frame.outer))
     }
 
@@ -192,7 +192,9 @@ impl<'a> Converter<'a> {
             let own = p.name.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| format!("{op}_{index}"));
             let name =
                 if frame.prefix.is_empty() { own } else { format!("{}/{}", frame.prefix, own.trim_start_matches('/')) };
-            let scope = scope::join(&frame.scope, &scope::scope_of(p));
+            let own_scope = scope::scope_of(p);
+            let scope_known = own_scope.is_some() || !frame.scope.is_empty();
+            let scope = scope::join(&frame.scope, &own_scope.unwrap_or_default());
             let mut captures = Vec::new();
             let mut attrs = Attrs::new();
             for a in &p.attribute {
@@ -224,19 +226,8 @@ impl<'a> Converter<'a> {
                 continue;
             }
             let inputs = ids(b, frame, &p.input)?;
-            b.push(
-                Node {
-                    name,
-                    domain: domain.into(),
-                    op_type: op.into(),
-                    inputs,
-                    outputs,
-                    attrs,
-                    scope,
-                    sources: vec![],
-                },
-                captures,
-            );
+            let (domain, op_type, sources) = (domain.to_string(), op.to_string(), vec![]);
+            b.push(Node { name, domain, op_type, inputs, outputs, attrs, scope, sources }, captures, scope_known);
         }
         Ok(())
     }
@@ -396,9 +387,12 @@ impl Builder {
     }
 
     /// Adds a node under a unique name.
-    pub fn push(&mut self, mut node: Node, captures: Vec<ValueId>) {
+    pub fn push(&mut self, mut node: Node, captures: Vec<ValueId>, scope_known: bool) {
         node.name = self.node_names.unique(&node.name);
         node.sources = vec![node.name.clone()];
+        if !scope_known {
+            self.unscoped.insert(node.name.clone());
+        }
         self.graph.nodes.push(node);
         self.captures.push(captures);
     }

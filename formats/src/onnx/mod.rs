@@ -70,9 +70,11 @@ pub(crate) fn read_tensor(source: &Source) -> Result<Tensor, FormatError> {
     let bad = |problem| FormatError::Onnx { file: file(), problem };
     let p = proto::TensorProto::decode(source.bytes.clone()).map_err(|e| bad(OnnxError::Decode(e.to_string())))?;
     let read = tensor::convert(&p, &mut ExternalData::none());
-    // A `SequenceProto` or an `OptionalProto` decodes as a tensor too, but with a "segment" or with no data at all.
+    // A `SequenceProto` or an `OptionalProto` decodes as a tensor too, but with a "segment", with no data at all, or with
+    // its name (field 1, with a length) for dimensions.
     let no_data = !tensor::has_typed(&p) && p.raw_data.is_none() && p.data_location != Some(1);
-    if p.segment.is_some() || (read.is_err() && no_data) {
+    let named = source.bytes.first() == Some(&0x0a);
+    if p.segment.is_some() || (read.is_err() && (no_data || named)) {
         let what = "a sequence, an optional value or a tensor without data";
         return Err(FormatError::Unsupported { file: file(), what });
     }

@@ -216,6 +216,10 @@ fn bad_structure_names_the_place() {
     assert!(refused(&with(vec![node("Relu", &["x"], &["a"], typed(99))])).contains("unknown attribute type 99"));
     assert!(refused(&with(vec![node("Relu", &["x"], &["a"], typed(attribute_type::GRAPH))])).contains("has no value"));
     assert!(refused(&ModelBuilder::new(6)).contains("opset 6"));
+    assert!(
+        open(&ModelBuilder::new(6)).unwrap_err().is_unsupported()
+            && !open(&with(vec![relu("ghost", "a")])).unwrap_err().is_unsupported()
+    );
     assert!(refused(&with(vec![call("n", "Nowhere", &["x"], &["a"], vec![])])).contains("domain \"local\""));
     let inner = graph(vec![relu("nothing", "t")], &[], &["t"]);
     let e = refused(&with(vec![node("If", &["x"], &["a"], vec![attr("then_branch", inner)])]));
@@ -275,6 +279,17 @@ fn functions_cannot_grow_without_bound() {
     b.model.functions.push(function("F20", &["a"], &["r"], vec![node("Relu", &["a"], &["r"], vec![])]));
     b.graph().node.push(call("start", "F0", &["a0"], &["y"], vec![]));
     assert!(refused(&b).contains("with functions inlined: more than"));
+}
+
+#[test]
+fn nodes_of_unknown_scope_belong_where_their_results_are_used() {
+    let mut b = ModelBuilder::new(17).input("x", DType::F32, &["n"]).node("Split", &["x"], &["a", "b"], vec![]);
+    for (name, from) in [("/enc/attn/MatMul", "a"), ("/enc/mlp/Relu", "b")] {
+        b.graph().node.push(NodeProto { name: Some(name.into()), ..node("Relu", &[from], &[name], vec![]) });
+    }
+    let g = open(&b).unwrap().graph;
+    let scopes: Vec<&str> = g.nodes.iter().map(|n| n.scope.as_str()).collect();
+    assert_eq!(scopes, ["enc", "enc/attn", "enc/mlp"]);
 }
 
 #[test]

@@ -202,7 +202,9 @@ fn tensors_in_files_of_their_own() {
     let inner = tensor("", &t).encode_to_vec();
     sequence.extend([0x1a, inner.len() as u8]);
     sequence.extend(&inner);
-    for bytes in [&sequence[..], &[0x0a, 1, b'x', 0x10, 1], &[0x10, 1], &[]] {
+    // An optional sequence keeps it in field 5, which in a tensor is int32_data.
+    let optional = [&[0x0a, 1, b'x', 0x10, 3, 0x2a, sequence.len() as u8], &sequence[..]].concat();
+    for bytes in [&sequence[..], &optional, &[0x0a, 1, b'x', 0x10, 1], &[0x10, 1], &[]] {
         fs::write(&path, bytes).unwrap();
         assert!(matches!(read_pb(&path), Err(FormatError::Unsupported { .. })), "{bytes:?}");
     }
