@@ -134,13 +134,10 @@ fn pow<T: Number>(x: &[T], y: &[T], out: &mut [T]) -> bool {
     }
 }
 
-/// The row kernel of an operation, where the type has it.
-pub(crate) fn row<T: Number>(op: BinaryOp) -> Result<Row<T>, KernelError> {
+/// The row kernel of an operation.
+pub(crate) fn row<T: Number>(op: BinaryOp) -> Row<T> {
     use BinaryOp::*;
-    if !T::INTEGER && matches!(op, BitAnd | BitOr | BitXor | Shl | Shr) {
-        return Err(KernelError::Unsupported { op: format!("{op:?}"), ty: T::NAME });
-    }
-    Ok(match op {
+    match op {
         Add => add,
         Sub => sub,
         Mul => mul,
@@ -156,7 +153,16 @@ pub(crate) fn row<T: Number>(op: BinaryOp) -> Result<Row<T>, KernelError> {
         Shl => shl,
         Shr => shr,
         PRelu => prelu,
-    })
+    }
+}
+
+/// The row kernel of an operation, where the type has it.
+fn row_of<T: Number>(op: BinaryOp) -> Result<Row<T>, KernelError> {
+    use BinaryOp::*;
+    if !T::INTEGER && matches!(op, BitAnd | BitOr | BitXor | Shl | Shr) {
+        return Err(KernelError::Unsupported { op: format!("{op:?}"), ty: T::NAME });
+    }
+    Ok(T::binary_row(op))
 }
 
 /// `out = op(a, b)` with both operands broadcast as `plan` says.
@@ -171,7 +177,7 @@ pub fn binary<T: Number>(
     expect_len("the first operand", a.len(), plan.operand_len(0))?;
     expect_len("the second operand", b.len(), plan.operand_len(1))?;
     expect_len("the output", out.len(), plan.len())?;
-    let row = row::<T>(op)?;
+    let row = row_of::<T>(op)?;
     let fine = std::sync::atomic::AtomicBool::new(true);
     let out = SharedMut::new(out);
     plan.for_runs(pool, GRAIN, &|run, [ra, rb]| {
@@ -192,7 +198,7 @@ pub fn binary_in_place<T: Number>(
     a: &mut [T],
     b: &[T],
 ) -> Result<(), KernelError> {
-    in_place(pool, plan, 0, a, b, row::<T>(op)?)
+    in_place(pool, plan, 0, a, b, row_of::<T>(op)?)
 }
 
 /// `b = op(a, b)`, for when the output has the second operand's shape.
@@ -203,7 +209,7 @@ pub fn binary_in_place_rhs<T: Number>(
     a: &[T],
     b: &mut [T],
 ) -> Result<(), KernelError> {
-    in_place(pool, plan, 1, b, a, row::<T>(op)?)
+    in_place(pool, plan, 1, b, a, row_of::<T>(op)?)
 }
 
 /// The operand `which` (0 or 1) of the plan is `own`, overwritten; the other is `other`.

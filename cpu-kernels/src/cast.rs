@@ -244,9 +244,9 @@ fn to_half<T: Number + Cast, const E: usize>(to: Kind, x: &[u8], y: &mut [u8]) {
             bytemuck::cast_slice_mut::<u16, bf16>(bits).convert_from_f32_slice(wide);
         }
     } else {
-        // By way of f64 and not of f32: rounding twice is not rounding once.
         for (bits, v) in bits.iter_mut().zip(read::<T, E>(x)) {
-            *bits = if to == Kind::F16 { f16::from_f64(v.f64()).to_bits() } else { bf16::from_f64(v.f64()).to_bits() };
+            let v = narrow::round_to_odd(v.f64());
+            *bits = if to == Kind::F16 { f16::from_f32(v).to_bits() } else { bf16::from_f32(v).to_bits() };
         }
     }
     y.copy_from_slice(bytemuck::cast_slice(bits));

@@ -14,7 +14,9 @@ pub use gather::{gather, gather_elements, gather_nd};
 pub use joined::{concat, split};
 pub use make::{one_hot, range, range_len, trilu};
 pub use mapped::{PadMode, pad, padded_shape};
-pub use resize::{CoordinateMode, NearestMode, Resize, resize_linear, resize_nearest};
+pub use resize::{
+    CoordinateMode, Filter, FilterKernel, NearestMode, Resize, resize_filtered, resize_linear, resize_nearest,
+};
 pub use scatter::{ScatterOp, scatter_elements, scatter_elements_bytes, scatter_nd, scatter_nd_bytes};
 pub use strided::{
     SliceAxis, SpaceOrder, depth_to_space, expand, slice, slice_shape, space_to_depth, tile, transpose,

@@ -2,7 +2,6 @@
 
 use crate::error::{KernelError, expect_len};
 use crate::pool::Pool;
-use crate::reduce::{row_sum, row_sum_square};
 use crate::shape::{around, numel};
 use crate::split::SharedMut;
 use crate::wide::wide;
@@ -101,12 +100,10 @@ fn rows(
                 // SAFETY: as above.
                 unsafe { sum.slice(at) }.copy_from_slice(y);
             }
-            let mean = if centred { row_sum(y) / cols as f64 } else { 0.0 };
-            if centred {
-                shift(y, mean as f32);
-            }
-            let inv_std = 1.0 / (row_sum_square(y) / cols as f64 + f64::from(norm.epsilon)).sqrt();
-            affine(y, inv_std as f32, norm.scale, norm.bias);
+            let mean = if centred { row_sum(y, |v| v) / cols as f64 } else { 0.0 };
+            let centre = mean as f32;
+            let inv_std = inverse_deviation(y, centre, norm.epsilon);
+            affine(y, centre, inv_std as f32, norm.scale, norm.bias);
             for (out, v) in [(&mean_out, mean), (&inv_std_out, inv_std)] {
                 if let Some(out) = out {
                     // SAFETY: as above.
@@ -130,39 +127,65 @@ fn add(x: &[f32], r: &[f32], y: &mut [f32]) {
     );
 }
 
-fn shift(y: &mut [f32], by: f32) {
+/// The sum of f over a row: blocks in vectors of f32, short enough to be accurate, and their sums in f64.
+#[inline(always)]
+fn row_sum(x: &[f32], f: impl Fn(f32) -> f32) -> f64 {
+    const LANES: usize = 32;
     wide(
         #[inline(always)]
         || {
-            for y in y {
-                *y -= by;
+            let mut sum = 0.0;
+            for block in x.chunks(32 * LANES) {
+                let mut lanes = [0f32; LANES];
+                let (chunks, rest) = block.as_chunks::<LANES>();
+                for chunk in chunks {
+                    for j in 0..LANES {
+                        lanes[j] += f(chunk[j]);
+                    }
+                }
+                for (lane, &v) in lanes.iter_mut().zip(rest) {
+                    *lane += f(v);
+                }
+                sum += lanes.iter().map(|&v| f64::from(v)).sum::<f64>();
             }
+            sum
         },
-    );
+    )
 }
 
-fn affine(y: &mut [f32], factor: f32, scale: Option<&[f32]>, bias: Option<&[f32]>) {
+/// 1 / sqrt(mean((x - centre)^2) + epsilon).
+fn inverse_deviation(x: &[f32], centre: f32, epsilon: f32) -> f64 {
+    let squares = row_sum(
+        x,
+        #[inline(always)]
+        |v| (v - centre) * (v - centre),
+    );
+    1.0 / (squares / x.len() as f64 + f64::from(epsilon)).sqrt()
+}
+
+/// y = (y - centre) * factor * scale + bias.
+fn affine(y: &mut [f32], centre: f32, factor: f32, scale: Option<&[f32]>, bias: Option<&[f32]>) {
     wide(
         #[inline(always)]
         || match (scale, bias) {
             (Some(s), Some(b)) => {
                 for ((y, &s), &b) in y.iter_mut().zip(s).zip(b) {
-                    *y = *y * factor * s + b;
+                    *y = (*y - centre) * factor * s + b;
                 }
             }
             (Some(s), None) => {
                 for (y, &s) in y.iter_mut().zip(s) {
-                    *y = *y * factor * s;
+                    *y = (*y - centre) * factor * s;
                 }
             }
             (None, Some(b)) => {
                 for (y, &b) in y.iter_mut().zip(b) {
-                    *y = *y * factor + b;
+                    *y = (*y - centre) * factor + b;
                 }
             }
             (None, None) => {
                 for y in y {
-                    *y *= factor;
+                    *y = (*y - centre) * factor;
                 }
             }
         },
@@ -272,18 +295,16 @@ pub fn group_norm(
         x,
         y,
         &|group, x, y| {
-            let mean = row_sum(x) / len as f64;
-            y.copy_from_slice(x);
-            shift(y, mean as f32);
-            let inv_std = 1.0 / (row_sum_square(y) / len as f64 + f64::from(epsilon)).sqrt();
+            let centre = (row_sum(x, |v| v) / len as f64) as f32;
+            let inv_std = inverse_deviation(x, centre, epsilon) as f32;
             let first = group % groups * each;
-            for (i, y) in y.chunks_exact_mut(spatial).enumerate() {
-                let (a, b) = (inv_std as f32 * scale[first + i], bias[first + i]);
+            for (i, (x, y)) in x.chunks_exact(spatial).zip(y.chunks_exact_mut(spatial)).enumerate() {
+                let (a, b) = (inv_std * scale[first + i], bias[first + i]);
                 wide(
                     #[inline(always)]
                     || {
-                        for y in y {
-                            *y = *y * a + b;
+                        for (y, &x) in y.iter_mut().zip(x) {
+                            *y = (x - centre) * a + b;
                         }
                     },
                 );

@@ -1,11 +1,41 @@
 //! The number types that kernels are generic over.
 
-mod sealed {
-    pub trait Sealed {}
+use crate::binary::{self, BinaryOp, Row};
+use crate::pool::Pool;
+use crate::reduce::{self, ReduceOp, Reduction};
+use crate::unary::{self, NumberOp};
+
+/// The loops over slices of each type. Their code belongs to this crate, whatever the optimisation level of the crates that
+/// use the generic kernels.
+pub(crate) mod sealed {
+    use super::*;
+
+    pub trait Loops: Sized {
+        fn binary_row(op: BinaryOp) -> Row<Self>;
+        fn unary_slice(op: NumberOp<Self>, y: &mut [Self]);
+        fn reduce(pool: &Pool, op: ReduceOp, plan: &Reduction, x: &[Self], y: &mut [Self]);
+    }
+
+    macro_rules! loops {
+        ($($t:ty)*) => { $(
+            impl Loops for $t {
+                fn binary_row(op: BinaryOp) -> Row<Self> {
+                    binary::row(op)
+                }
+                fn unary_slice(op: NumberOp<Self>, y: &mut [Self]) {
+                    unary::slice_number(op, y);
+                }
+                fn reduce(pool: &Pool, op: ReduceOp, plan: &Reduction, x: &[Self], y: &mut [Self]) {
+                    reduce::reduce_checked(pool, op, plan, x, y);
+                }
+            }
+        )* };
+    }
+    loops!(f32 f64 i8 i16 i32 i64 u8 u16 u32 u64);
 }
 
 /// A number type of the machine: f32, f64 and the integers of 8 to 64 bits. Sealed.
-pub trait Number: sealed::Sealed + Copy + PartialEq + PartialOrd + Send + Sync + Default + bytemuck::Pod {
+pub trait Number: sealed::Loops + Copy + PartialEq + PartialOrd + Send + Sync + Default + bytemuck::Pod {
     /// The short name: `f32`, `i64`.
     const NAME: &'static str;
     /// True for integers.
@@ -76,7 +106,6 @@ pub trait Number: sealed::Sealed + Copy + PartialEq + PartialOrd + Send + Sync +
 
 macro_rules! floats {
     ($($t:ident)*) => { $(
-        impl sealed::Sealed for $t {}
         impl Number for $t {
             const NAME: &'static str = stringify!($t);
             const INTEGER: bool = false;
@@ -98,8 +127,8 @@ macro_rules! floats {
             }
             #[inline(always)] fn fmod(self, o: Self) -> Self { self % o }
             #[inline(always)] fn power(self, o: Self) -> Self { self.powf(o) }
-            #[inline(always)] fn least(self, o: Self) -> Self { if self < o || self != self { self } else { o } }
-            #[inline(always)] fn greatest(self, o: Self) -> Self { if self > o || self != self { self } else { o } }
+            #[inline(always)] fn least(self, o: Self) -> Self { if (self < o) | self.is_nan() { self } else { o } }
+            #[inline(always)] fn greatest(self, o: Self) -> Self { if (self > o) | self.is_nan() { self } else { o } }
             #[inline(always)] fn neg(self) -> Self { -self }
             #[inline(always)] fn abs(self) -> Self { $t::abs(self) }
             #[inline(always)] fn sign(self) -> Self {
@@ -127,7 +156,6 @@ floats!(f32 f64);
 
 macro_rules! integers {
     ($wide:ident, $abs:ident, $sign:expr, $negative:expr, $modulo:expr; $($t:ident)*) => { $(
-        impl sealed::Sealed for $t {}
         impl Number for $t {
             const NAME: &'static str = stringify!($t);
             const INTEGER: bool = true;

@@ -23,7 +23,7 @@ macro_rules! quantized {
             #[inline(always)]
             fn from_whole(v: f32) -> Self {
                 // `max` and `min` send NaN to a bound; the value is then in range and the conversion exact.
-                v.max(<$t>::MIN as f32).min(<$t>::MAX as f32) as $t
+                v.max(<$t>::MIN as f32).min(<$t>::MAX as f32) as i32 as $t
             }
             #[inline(always)]
             fn to_i32(self) -> i32 {
@@ -229,11 +229,15 @@ pub fn range_with_zero(pool: &Pool, x: &[f32]) -> (f32, f32) {
             #[inline(always)]
             || {
                 let (mut lo, mut hi) = ([0f32; 16], [0f32; 16]);
-                for chunk in x[r.clone()].chunks(16) {
-                    for ((lo, hi), &v) in lo.iter_mut().zip(&mut hi).zip(chunk) {
-                        *lo = if v < *lo { v } else { *lo };
-                        *hi = if v > *hi { v } else { *hi };
+                let (chunks, rest) = x[r.clone()].as_chunks::<16>();
+                for chunk in chunks {
+                    for j in 0..16 {
+                        lo[j] = if chunk[j] < lo[j] { chunk[j] } else { lo[j] };
+                        hi[j] = if chunk[j] > hi[j] { chunk[j] } else { hi[j] };
                     }
+                }
+                for ((lo, hi), &v) in lo.iter_mut().zip(&mut hi).zip(rest) {
+                    (*lo, *hi) = (lo.min(v), hi.max(v));
                 }
                 (lo.into_iter().fold(0.0, f32::min), hi.into_iter().fold(0.0, f32::max))
             },

@@ -157,6 +157,12 @@ fn merge_exp(a: (f64, f64), b: (f64, f64)) -> (f64, f64) {
 pub fn reduce<T: Number>(pool: &Pool, op: ReduceOp, plan: &Reduction, x: &[T], y: &mut [T]) -> Result<(), KernelError> {
     expect_len("the input of a reduction", x.len(), plan.in_len)?;
     expect_len("the output of a reduction", y.len(), plan.out_len)?;
+    T::reduce(pool, op, plan, x, y);
+    Ok(())
+}
+
+/// [`reduce`] of operands that fit the plan.
+pub(crate) fn reduce_checked<T: Number>(pool: &Pool, op: ReduceOp, plan: &Reduction, x: &[T], y: &mut [T]) {
     let via_f64 = |v: T::Wide, f: fn(f64) -> f64| T::from_f64(f(v.to_f64()));
     let count = T::Wide::from_f64(plan.count as f64);
     match op {
@@ -173,7 +179,6 @@ pub fn reduce<T: Number>(pool: &Pool, op: ReduceOp, plan: &Reduction, x: &[T], y
             T::from_f64(if max.is_infinite() { max } else { max + sum.ln() })
         }),
     }
-    Ok(())
 }
 
 /// Columns of a kept inner dimension that are accumulated together.
@@ -263,16 +268,6 @@ fn fold_row<T: Number, F: Fold<T>>(x: &[T]) -> F::Acc {
             lanes.into_iter().fold(F::START, F::merge)
         },
     )
-}
-
-/// The sum of a row, accumulated in f64.
-pub(crate) fn row_sum(x: &[f32]) -> f64 {
-    fold_row::<f32, Sum>(x)
-}
-
-/// The sum of the squares of a row, accumulated in f64.
-pub(crate) fn row_sum_square(x: &[f32]) -> f64 {
-    fold_row::<f32, SumSquare>(x)
 }
 
 #[cfg(test)]

@@ -124,17 +124,25 @@ pub fn where_(
     expect_len("the bytes of the second choice", b.len(), bytes(plan.operand_len(2))?)?;
     expect_len("the bytes of the output", y.len(), bytes(plan.len())?)?;
     match elem {
-        1 => select::<1>(pool, plan, cond, a, b, y),
-        2 => select::<2>(pool, plan, cond, a, b, y),
-        4 => select::<4>(pool, plan, cond, a, b, y),
-        8 => select::<8>(pool, plan, cond, a, b, y),
-        16 => select::<16>(pool, plan, cond, a, b, y),
+        1 => select::<u8, 1>(pool, plan, cond, a, b, y),
+        2 => select::<u16, 2>(pool, plan, cond, a, b, y),
+        4 => select::<u32, 4>(pool, plan, cond, a, b, y),
+        8 => select::<u64, 8>(pool, plan, cond, a, b, y),
+        16 => select::<u128, 16>(pool, plan, cond, a, b, y),
         n => return Err(KernelError::Setting(format!("no kernel for elements of {n} bytes"))),
     }
     Ok(())
 }
 
-fn select<const E: usize>(pool: &Pool, plan: &Broadcast<3>, cond: &[u8], a: &[u8], b: &[u8], y: &mut [u8]) {
+/// `T` is the unsigned integer of `E` bytes.
+fn select<T: bytemuck::Pod, const E: usize>(
+    pool: &Pool,
+    plan: &Broadcast<3>,
+    cond: &[u8],
+    a: &[u8],
+    b: &[u8],
+    y: &mut [u8],
+) {
     let (a, b) = (a.as_chunks::<E>().0, b.as_chunks::<E>().0);
     let y = SharedMut::new(y.as_chunks_mut::<E>().0);
     plan.for_runs(pool, GRAIN, &|run, [rc, ra, rb]| {
@@ -149,15 +157,24 @@ fn select<const E: usize>(pool: &Pool, plan: &Broadcast<3>, cond: &[u8], a: &[u8
             }
             return;
         }
-        // A stride of 0 or 1 each.
-        let (sa, sb) = (usize::from(a.len() == n), usize::from(b.len() == n));
+        let value = |v: &[u8; E]| bytemuck::pod_read_unaligned::<T>(v);
+        let mut put = |i: usize, v: T| y[i].copy_from_slice(bytemuck::bytes_of(&v));
         wide(
             #[inline(always)]
-            || match (sa, sb) {
-                (1, 1) => (0..n).for_each(|i| y[i] = if cond[i] != 0 { a[i] } else { b[i] }),
-                (1, _) => (0..n).for_each(|i| y[i] = if cond[i] != 0 { a[i] } else { b[0] }),
-                (_, 1) => (0..n).for_each(|i| y[i] = if cond[i] != 0 { a[0] } else { b[i] }),
-                _ => (0..n).for_each(|i| y[i] = if cond[i] != 0 { a[0] } else { b[0] }),
+            || match (a.len() == n, b.len() == n) {
+                (true, true) => (0..n).for_each(|i| put(i, if cond[i] != 0 { value(&a[i]) } else { value(&b[i]) })),
+                (true, false) => {
+                    let b = value(&b[0]);
+                    (0..n).for_each(|i| put(i, if cond[i] != 0 { value(&a[i]) } else { b }));
+                }
+                (false, true) => {
+                    let a = value(&a[0]);
+                    (0..n).for_each(|i| put(i, if cond[i] != 0 { a } else { value(&b[i]) }));
+                }
+                (false, false) => {
+                    let (a, b) = (value(&a[0]), value(&b[0]));
+                    (0..n).for_each(|i| put(i, if cond[i] != 0 { a } else { b }));
+                }
             },
         );
     });

@@ -1,14 +1,11 @@
 //! Softmax and its logarithm.
 
-use std::mem::MaybeUninit;
-
-use rten_simd::SimdOp;
-use rten_vecmath as rv;
-
 use crate::error::{KernelError, expect_len};
 use crate::pool::Pool;
 use crate::shape::{around, numel};
 use crate::split::SharedMut;
+use crate::vecmath::exp_lane;
+use crate::wide::wide;
 
 /// Elements per parallel piece, at least.
 const GRAIN: usize = 4 << 10;
@@ -106,12 +103,8 @@ fn rows(pool: &Pool, kind: SoftmaxKind, cols: usize, x: &[f32], y: &mut [f32]) -
         // SAFETY: `for_ranges` hands out disjoint ranges of rows.
         let y = unsafe { y.slice(r.clone()) };
         for (x, y) in x[r].chunks_exact(cols).zip(y.chunks_exact_mut(cols)) {
-            // SAFETY: MaybeUninit<f32> has the layout of f32, and the operation only writes initialised values.
-            let y = unsafe { std::slice::from_raw_parts_mut(y.as_mut_ptr().cast::<MaybeUninit<f32>>(), cols) };
-            match kind {
-                SoftmaxKind::Softmax => rv::Softmax::new(x, y).dispatch(),
-                SoftmaxKind::LogSoftmax => rv::LogSoftmax::new(x, y).dispatch(),
-            };
+            y.copy_from_slice(x);
+            row_in_place(kind, y);
         }
     });
     Ok(())
@@ -128,11 +121,81 @@ fn rows_in_place(pool: &Pool, kind: SoftmaxKind, cols: usize, y: &mut [f32]) -> 
     Ok(())
 }
 
+/// Numbers kept side by side while a row is gone through, which the compiler makes vectors.
+const LANES: usize = 32;
+
 fn row_in_place(kind: SoftmaxKind, row: &mut [f32]) {
-    match kind {
-        SoftmaxKind::Softmax => rv::Softmax::new_mut(row).dispatch(),
-        SoftmaxKind::LogSoftmax => rv::LogSoftmax::new_mut(row).dispatch(),
-    };
+    wide(
+        #[inline(always)]
+        || {
+            let max = row_max(row);
+            match kind {
+                SoftmaxKind::Softmax => {
+                    let factor = (1.0 / exp_and_sum(row, max)) as f32;
+                    for v in row {
+                        *v *= factor;
+                    }
+                }
+                SoftmaxKind::LogSoftmax => {
+                    let log = sum_exp(row, max).ln() as f32;
+                    for v in row {
+                        // Two subtractions: max + log would lose the digits of log where max is large.
+                        *v = *v - max - log;
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// The largest, NaN aside.
+#[inline(always)]
+fn row_max(row: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for j in 0..LANES {
+            lanes[j] = if chunk[j] > lanes[j] { chunk[j] } else { lanes[j] };
+        }
+    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// Makes each e^(x - max); their sum.
+#[inline(always)]
+fn exp_and_sum(row: &mut [f32], max: f32) -> f64 {
+    let mut sum = 0.0;
+    // Blocks short enough for sums in f32.
+    for block in row.chunks_mut(64 * LANES) {
+        let mut lanes = [0f32; LANES];
+        let (chunks, rest) = block.as_chunks_mut::<LANES>();
+        for chunk in chunks {
+            for j in 0..LANES {
+                let e = exp_lane(chunk[j] - max);
+                chunk[j] = e;
+                lanes[j] += e;
+            }
+        }
+        for (v, lane) in rest.iter_mut().zip(&mut lanes) {
+            *v = exp_lane(*v - max);
+            *lane += *v;
+        }
+        sum += lanes.iter().map(|&v| f64::from(v)).sum::<f64>();
+    }
+    sum
+}
+
+/// The sum of all e^(x - max).
+#[inline(always)]
+fn sum_exp(row: &[f32], max: f32) -> f64 {
+    let mut block = [0f32; 16 * LANES];
+    row.chunks(block.len())
+        .map(|part| {
+            let block = &mut block[..part.len()];
+            block.copy_from_slice(part);
+            exp_and_sum(block, max)
+        })
+        .sum()
 }
 
 /// Softmax or its logarithm of f64 along any axis of `shape`, on the calling thread.

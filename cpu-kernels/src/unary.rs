@@ -148,12 +148,12 @@ pub enum NumberOp<T> {
 
 /// `y = op(x)` for any number type. Panics if the lengths differ.
 pub fn unary_number<T: Number>(pool: &Pool, op: NumberOp<T>, x: &[T], y: &mut [T]) {
-    each(pool, 16 << 10, x, y, &|y| slice_number(op, y));
+    each(pool, 16 << 10, x, y, &|y| T::unary_slice(op, y));
 }
 
 /// `y = op(y)` for any number type.
 pub fn unary_number_in_place<T: Number>(pool: &Pool, op: NumberOp<T>, y: &mut [T]) {
-    each_in_place(pool, 16 << 10, y, &|y| slice_number(op, y));
+    each_in_place(pool, 16 << 10, y, &|y| T::unary_slice(op, y));
 }
 
 fn each<T: Copy + Send + Sync>(pool: &Pool, grain: usize, x: &[T], y: &mut [T], f: &(dyn Fn(&mut [T]) + Sync)) {
@@ -175,18 +175,24 @@ fn each_in_place<T: Copy + Send + Sync>(pool: &Pool, grain: usize, y: &mut [T], 
 
 /// A loop over `y` for the widest vectors of the machine.
 #[inline(always)]
-fn lanes<T: Copy>(y: &mut [T], f: impl Fn(T) -> T) {
-    wide(
-        #[inline(always)]
-        || {
-            for v in y {
-                *v = f(*v);
-            }
-        },
-    );
+fn lanes<T: Number>(y: &mut [T], f: impl Fn(T) -> T) {
+    // By way of a block on the stack: a loop that may leave an element as it is becomes conditional stores in place.
+    let mut block = [T::ZERO; 512];
+    for y in y.chunks_mut(512) {
+        let block = &mut block[..y.len()];
+        block.copy_from_slice(y);
+        wide(
+            #[inline(always)]
+            || {
+                for (y, &v) in y.iter_mut().zip(block.iter()) {
+                    *y = f(v);
+                }
+            },
+        );
+    }
 }
 
-fn slice_number<T: Number>(op: NumberOp<T>, y: &mut [T]) {
+pub(crate) fn slice_number<T: Number>(op: NumberOp<T>, y: &mut [T]) {
     match op {
         NumberOp::Neg => lanes(
             y,

@@ -123,3 +123,15 @@ pub fn encode_e8m0(v: f64) -> u8 {
     let above = v.to_bits() << 12 != 0;
     (exponent + i32::from(above) + 127).clamp(0, 254) as u8
 }
+
+/// `v` as f32 rounded to odd: what is not exact gets its last bit set. Rounding that to a type at least two bits narrower gives
+/// what rounding `v` once would have given.
+pub(super) fn round_to_odd(v: f64) -> f32 {
+    let near = v as f32;
+    if f64::from(near) == v || v.is_nan() {
+        return near;
+    }
+    let bits = near.to_bits();
+    let towards_zero = if f64::from(near).abs() > v.abs() { bits - 1 } else { bits };
+    f32::from_bits(towards_zero | 1)
+}

@@ -44,11 +44,12 @@ fn copy<const E: usize>(pool: &Pool, mut from: Strided, x: &[u8], y: &mut [u8]) 
         return Ok(());
     };
     // Another dimension is contiguous in the input: read squares, not columns.
-    if stride != 1 && inner > 1 {
-        if let Some(p) = from.strides.iter().position(|&s| s == 1).filter(|&p| from.dims[p] > 1) {
-            squares(pool, &from, p, (inner, stride), x, y);
-            return Ok(());
-        }
+    if stride != 1
+        && inner > 1
+        && let Some(p) = from.strides.iter().position(|&s| s == 1).filter(|&p| from.dims[p] > 1)
+    {
+        squares(pool, &from, p, (inner, stride), x, y);
+        return Ok(());
     }
     let y = SharedMut::new(y);
     let rows: usize = from.dims.iter().product();
@@ -60,21 +61,33 @@ fn copy<const E: usize>(pool: &Pool, mut from: Strided, x: &[u8], y: &mut [u8]) 
         });
         return Ok(());
     }
+    // The rows of the last outer dimension are a fixed step apart: no walk for each.
+    let (count, step) = match (from.dims.pop(), from.strides.pop()) {
+        (Some(n), Some(s)) => (n, s),
+        _ => (1, 0),
+    };
     pool.for_ranges(rows, (GRAIN / inner).max(1), &|range| {
-        let mut walk = Walk::new(&from.dims, [&from.strides], range.start);
-        for row in range {
-            // SAFETY: each row is a part of its own.
-            let out = unsafe { y.slice(row * inner..(row + 1) * inner) };
-            let at = from.base + walk.at[0];
-            match stride {
-                1 => out.copy_from_slice(&x[at as usize..at as usize + inner]),
-                0 => out.fill(x[at as usize]),
-                _ => {
-                    for (i, out) in out.iter_mut().enumerate() {
-                        *out = x[(at + i as isize * stride) as usize];
+        // SAFETY: `for_ranges` hands out disjoint ranges of rows.
+        let mut out = unsafe { y.slice(range.start * inner..range.end * inner) };
+        let mut walk = Walk::new(&from.dims, [&from.strides], range.start / count);
+        let mut skip = range.start % count;
+        while !out.is_empty() {
+            let (part, rest) = out.split_at_mut(out.len().min((count - skip) * inner));
+            let mut at = from.base + walk.at[0] + skip as isize * step;
+            for row in part.chunks_exact_mut(inner) {
+                match stride {
+                    1 => row.copy_from_slice(&x[at as usize..at as usize + inner]),
+                    0 => row.fill(x[at as usize]),
+                    _ => {
+                        for (i, v) in row.iter_mut().enumerate() {
+                            *v = x[(at + i as isize * stride) as usize];
+                        }
                     }
                 }
+                at += step;
             }
+            out = rest;
+            skip = 0;
             walk.step();
         }
     });
@@ -109,16 +122,29 @@ fn squares<const E: usize>(
             let (src, dst) = (from.base + walk.at[0], walk.at[1]);
             let first = unit % blocks * SIDE;
             for j0 in (0..inner).step_by(SIDE) {
-                let width = SIDE.min(inner - j0);
-                for i in first..along.min(first + SIDE) {
-                    let to = (dst + i as isize * out_stride) as usize + j0;
-                    // SAFETY: (outer index, i) names a row of the output, and each is of one unit.
-                    let out = unsafe { y.slice(to..to + width) };
-                    let mut at = src + i as isize + j0 as isize * stride;
-                    for out in out {
-                        *out = x[at as usize];
-                        at += stride;
+                let (high, wide) = (SIDE.min(along - first), SIDE.min(inner - j0));
+                let mut tile = [[[0u8; E]; SIDE]; SIDE];
+                let start = src + first as isize + j0 as isize * stride;
+                let line = |j: usize| &x[(start + j as isize * stride) as usize..];
+                if (high, wide) == (SIDE, SIDE) {
+                    for j in 0..SIDE {
+                        if let Some(line) = line(j).first_chunk::<SIDE>() {
+                            for i in 0..SIDE {
+                                tile[i][j] = line[i];
+                            }
+                        }
                     }
+                } else {
+                    for j in 0..wide {
+                        for (row, v) in tile.iter_mut().zip(&line(j)[..high]) {
+                            row[j] = *v;
+                        }
+                    }
+                }
+                for (i, row) in tile.iter().enumerate().take(high) {
+                    let to = (dst + (first + i) as isize * out_stride) as usize + j0;
+                    // SAFETY: (outer index, i) names a row of the output, and each is of one unit.
+                    unsafe { y.slice(to..to + wide) }.copy_from_slice(&row[..wide]);
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use super::{Largest, Smallest, fold_row};
 use crate::error::{KernelError, expect_len};
 use crate::number::Number;
 use crate::pool::Pool;
@@ -49,6 +50,15 @@ pub fn arg_reduce<T: Number>(
         // SAFETY: `for_ranges` hands out disjoint ranges.
         let out = unsafe { y.slice(range.clone()) };
         for (out, unit) in out.iter_mut().zip(range) {
+            if inner == 1 && n >= 64 {
+                let row = &x[unit * n..(unit + 1) * n];
+                // NaN spreads to the extreme, and is then what is looked for.
+                let best = row_extreme(row, op);
+                let is_best = |&v: &T| if nan(best) { nan(v) } else { v == best };
+                let at = if select_last { row.iter().rposition(is_best) } else { row.iter().position(is_best) };
+                *out = at.unwrap_or(0) as i64;
+                continue;
+            }
             let base = unit / inner * n * inner + unit % inner;
             let (mut best, mut at) = (x[base], 0);
             for i in 1..n {
@@ -61,6 +71,13 @@ pub fn arg_reduce<T: Number>(
         }
     });
     Ok(())
+}
+
+fn row_extreme<T: Number>(row: &[T], op: ArgOp) -> T {
+    match op {
+        ArgOp::Max => fold_row::<T, Largest>(row),
+        ArgOp::Min => fold_row::<T, Smallest>(row),
+    }
 }
 
 /// How a running sum goes.
@@ -187,7 +204,7 @@ mod tests {
     use super::*;
     use crate::oracle::Rng;
 
-    const SHAPES: [&[usize]; 5] = [&[7], &[5, 33], &[3, 40, 9], &[1, 1], &[70, 3, 2]];
+    const SHAPES: [&[usize]; 6] = [&[7], &[5, 33], &[3, 130], &[3, 40, 9], &[1, 1], &[70, 3, 2]];
 
     /// Each column along the axis, with its place among the columns.
     fn columns<T: Copy>(shape: &[usize], axis: usize, x: &[T]) -> Vec<Vec<T>> {
@@ -285,6 +302,9 @@ mod tests {
         };
         assert_eq!(arg(ArgOp::Max, false, &[1.0, nan, 3.0, nan]), Ok(1));
         assert_eq!(arg(ArgOp::Min, true, &[1.0, nan, 3.0, nan]), Ok(3));
+        let mut long = [0.5; 200];
+        (long[150], long[170]) = (nan, nan);
+        assert_eq!((arg(ArgOp::Max, false, &long), arg(ArgOp::Min, true, &long)), (Ok(150), Ok(170)));
         assert!(arg(ArgOp::Max, false, &[]).is_err());
         let what = TopK { k: 3, largest: true, sorted: true };
         let (mut v, mut i) = ([0f32; 3], [0; 3]);

@@ -1,4 +1,3 @@
-
 use super::UnaryOp::*;
 use super::*;
 use crate::oracle::{Rng, rel_err};
