@@ -11,6 +11,8 @@ mod adapters;
 mod buffer;
 mod calibrate;
 mod command;
+#[cfg(test)]
+mod cpu_twin;
 mod error;
 mod gpu;
 pub mod kernels;

@@ -47,6 +47,11 @@ impl Rng {
     }
 }
 
+/// Another one each time; tests print it when they fail.
+pub(crate) fn fresh_seed() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64
+}
+
 struct Case {
     label: String,
     command: Command,
@@ -60,10 +65,15 @@ struct Case {
 pub(crate) struct Bench {
     pub(crate) gpu: &'static Gpu,
     pub(crate) rng: Rng,
+    pub(crate) seed: u64,
     cases: Vec<Case>,
 }
 
 impl Bench {
+    pub(crate) fn new(gpu: &'static Gpu, seed: u64) -> Self {
+        Bench { gpu, rng: Rng::new(seed), seed, cases: Vec::new() }
+    }
+
     /// Floats between the bounds, as the oracle and as the device have them.
     pub(crate) fn floats_in(&mut self, n: usize, low: f64, high: f64) -> (Vec<f64>, Binding) {
         let v: Vec<f32> = (0..n).map(|_| self.rng.float(low, high)).collect();
@@ -110,7 +120,7 @@ impl Bench {
 }
 
 /// The first difference that is more than the tolerance: relative to the element and the root mean square of them all.
-fn difference(got: &[f64], want: &[f64], tolerance: f64) -> Option<String> {
+pub(crate) fn difference(got: &[f64], want: &[f64], tolerance: f64) -> Option<String> {
     if got.len() != want.len() {
         return Some(format!("{} elements, {} wanted", got.len(), want.len()));
     }
@@ -144,13 +154,13 @@ fn perturbed(got: &[f64], want: &[f64], at: usize, tolerance: f64) -> Vec<f64> {
 #[test]
 fn every_kernel_agrees_with_its_twin() {
     let Some(gpu) = shared_gpu() else { return };
-    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = fresh_seed();
     println!("seed {seed}");
     let only = std::env::var("KERNEL").ok();
     let mut failures = Vec::new();
     for kernel in ALL.iter().filter(|k| only.as_ref().is_none_or(|o| o == k.name)) {
         let started = Instant::now();
-        let mut bench = Bench { gpu, rng: Rng::new(seed), cases: Vec::new() };
+        let mut bench = Bench::new(gpu, seed);
         if let Err(e) = (kernel.cases)(&mut bench) {
             failures.push(format!("{}: {e}", kernel.name));
             continue;

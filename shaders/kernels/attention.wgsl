@@ -141,6 +141,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 let at = batch * params.m_batch + head * params.m_head + query * params.m_row + key * params.m_col;
                 if MASK == 1u {
                     score += bitcast<f32>(mask[at]);
+                    // Minus infinity hides the key; the lowest finite number only makes it light.
+                    seen = bitcast<u32>(score) != 0xff800000u;
                 } else {
                     seen = mask[at] != 0u;
                 }

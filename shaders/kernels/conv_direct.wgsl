@@ -78,8 +78,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if HAS_BIAS {
         sum += bias[m];
     }
+    sum = unary_op(ACT, sum, params.act_a, params.act_b);
     if HAS_RESIDUAL {
         sum += residual[i];
     }
-    y[i] = unary_op(ACT, sum, params.act_a, params.act_b);
+    y[i] = sum;
 }

@@ -1,4 +1,4 @@
-// The operands of matmul and gemv: y[z] = act(alpha * a[z] x b[z] * scale + bias + residual).
+// The operands of matmul and gemv: y[z] = act(alpha * a[z] x b[z] * scale + bias) + residual.
 // `a` is [m, k]; `b` is [k, n], or [n, k] with TRANS_B, as f32, packed f16 or packed int8 with a scale per column.
 // Up to three batch dimensions step through a and b by strides; y is dense. `first_col` and `ldy` place a slice of the
 // columns in y, for weights that are larger than one binding.
@@ -115,8 +115,9 @@ fn store(z: u32, row: u32, col: u32, value: f32) {
     if HAS_BIAS {
         v += bias[c];
     }
+    v = unary_op(ACT, v, params.act_a, params.act_b);
     if HAS_RESIDUAL {
         v += residual[at];
     }
-    y[at] = unary_op(ACT, v, params.act_a, params.act_b);
+    y[at] = v;
 }

@@ -1,6 +1,7 @@
 //! Convolution in two dimensions (one dimension is a height of 1).
 
 use crate::kernels::conv_direct;
+use crate::kernels::matmul::tile_side;
 use crate::kernels::unary::Activation;
 use crate::kernels::{Kernel, count, need};
 use crate::pipeline::{Call, Groups};
@@ -9,7 +10,7 @@ use crate::{Binding, Command, Gpu, GpuError};
 /// The kernel.
 pub static KERNEL: Kernel = kernel!("conv2d");
 
-/// A convolution: y = act(x * weights + bias + residual), channels first.
+/// A convolution: y = act(x * weights + bias) + residual, channels first.
 #[derive(Debug, Clone, Copy)]
 pub struct Conv2d<'a> {
     /// \[batch, c_in, h, w\]
@@ -20,7 +21,7 @@ pub struct Conv2d<'a> {
     pub weights_f16: bool,
     /// \[c_out\]
     pub bias: Option<&'a Binding>,
-    /// y's shape.
+    /// y's shape; added last.
     pub residual: Option<&'a Binding>,
     /// \[batch, c_out, oh, ow\]
     pub y: &'a Binding,
@@ -40,7 +41,7 @@ pub struct Conv2d<'a> {
     pub pads: [u32; 2],
     /// Down and across.
     pub dilations: [u32; 2],
-    /// Applied last.
+    /// Applied before the residual is added.
     pub activation: Activation,
 }
 
@@ -119,9 +120,11 @@ pub fn conv2d(gpu: &Gpu, op: &Conv2d<'_>) -> Result<Command, GpuError> {
     let k = count("conv2d", &[channels, op.window[0], op.window[1]])?;
     let pixels = count("conv2d", &op.output)?;
     let planes = u64::from(op.input[0]) * u64::from(op.groups);
-    op.common(gpu.call(&KERNEL)).param("k", k).param("pixels", pixels).run(Groups::Grid([
-        pixels.div_ceil(64).into(),
-        m.div_ceil(64).into(),
+    let side = tile_side(m, pixels, op.input[0].saturating_mul(op.groups));
+    let (across, down) = (pixels.div_ceil(4 * side), m.div_ceil(4 * side));
+    op.common(gpu.call(&KERNEL)).constant("SIDE", side).param("k", k).param("pixels", pixels).run(Groups::Grid([
+        across.into(),
+        down.into(),
         planes,
     ]))
 }
@@ -204,7 +207,7 @@ pub(crate) mod tests {
                             }
                         }
                         if s.fancy {
-                            v = (v + residual[want.len()]).max(0.0);
+                            v = v.max(0.0) + residual[want.len()];
                         }
                         want.push(v);
                     }
@@ -236,6 +239,8 @@ pub(crate) mod tests {
         case(bench, &Spec { window: [5, 3], strides: [2, 3], pads: [2, 0], dilations: [1, 2], fancy: true, ..plain })?;
         case(bench, &Spec { input: [1, 70, 7, 7], channels: [67, 1], window: [1, 1], pads: [0, 0], ..plain })?;
         case(bench, &Spec { input: [2, 6, 8, 8], channels: [18, 2], fancy: true, ..plain })?;
+        // Enough tiles for the large ones.
+        case(bench, &Spec { input: [24, 3, 16, 9], channels: [66, 1], ..plain })?;
         // One dimension.
         case(bench, &Spec { input: [1, 6, 1, 37], channels: [11, 1], window: [1, 7], pads: [0, 3], ..plain })
     }

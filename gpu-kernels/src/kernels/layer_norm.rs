@@ -17,6 +17,16 @@ struct Norm<'a> {
     rms: bool,
     scale: Option<&'a Binding>,
     bias: Option<&'a Binding>,
+    residual: Option<&'a Binding>,
+    sum: Option<&'a Binding>,
+}
+
+impl<'a> Norm<'a> {
+    /// Of rows, with a scale per column.
+    fn of_rows(rows: u32, cols: u32, eps: f32, scale: Option<&'a Binding>, bias: Option<&'a Binding>) -> Self {
+        let (groups, per_group, inner) = (1, cols, 1);
+        Norm { rows, cols, groups, per_group, inner, eps, rms: false, scale, bias, residual: None, sum: None }
+    }
 }
 
 fn run(gpu: &Gpu, x: &Binding, y: &Binding, norm: Norm<'_>) -> Result<Command, GpuError> {
@@ -27,14 +37,22 @@ fn run(gpu: &Gpu, x: &Binding, y: &Binding, norm: Norm<'_>) -> Result<Command, G
         return Ok(Command::nothing("layer_norm"));
     }
     let scales = count("layer_norm", &[norm.groups, norm.per_group])?;
-    for (name, binding) in [("scale", norm.scale), ("bias", norm.bias)] {
-        binding.map_or(Ok(()), |b| need("layer_norm", name, b, scales))?;
+    let optional = [
+        ("scale", norm.scale, scales),
+        ("bias", norm.bias, scales),
+        ("residual", norm.residual, total),
+        ("sum", norm.sum, total),
+    ];
+    for (name, binding, elements) in optional {
+        binding.map_or(Ok(()), |b| need("layer_norm", name, b, elements))?;
     }
     gpu.call(&KERNEL)
         .constant("RMS", u8::from(norm.rms))
         .bind("x", x)
         .bind_optional("scale", "HAS_SCALE", norm.scale)
         .bind_optional("bias", "HAS_BIAS", norm.bias)
+        .bind_optional("residual", "HAS_RESIDUAL", norm.residual)
+        .bind_optional("sum", "HAS_SUM", norm.sum)
         .bind("y", y)
         .param("rows", norm.rows)
         .param("cols", norm.cols)
@@ -56,7 +74,22 @@ pub fn layer_norm(
     cols: u32,
     eps: f32,
 ) -> Result<Command, GpuError> {
-    run(gpu, x, y, Norm { rows, cols, groups: 1, per_group: cols, inner: 1, eps, rms: false, scale, bias })
+    run(gpu, x, y, Norm::of_rows(rows, cols, eps, scale, bias))
+}
+
+/// [`layer_norm`] of x + `residual`, or [`rms_norm`] of it; `sum` gets x + `residual` itself. `y` may be the range of `x` or of
+/// `residual`.
+pub fn add_norm(
+    gpu: &Gpu,
+    (x, residual): (&Binding, &Binding),
+    scale: Option<&Binding>,
+    bias: Option<&Binding>,
+    (y, sum): (&Binding, Option<&Binding>),
+    [rows, cols]: [u32; 2],
+    eps: f32,
+    rms: bool,
+) -> Result<Command, GpuError> {
+    run(gpu, x, y, Norm { residual: Some(residual), sum, rms, ..Norm::of_rows(rows, cols, eps, scale, bias) })
 }
 
 /// Each row of \[rows, cols\] divided by its root mean square, then times `scale`\[cols\].
@@ -69,7 +102,7 @@ pub fn rms_norm(
     cols: u32,
     eps: f32,
 ) -> Result<Command, GpuError> {
-    run(gpu, x, y, Norm { rows, cols, groups: 1, per_group: cols, inner: 1, eps, rms: true, scale, bias: None })
+    run(gpu, x, y, Norm { rms: true, ..Norm::of_rows(rows, cols, eps, scale, None) })
 }
 
 /// \[batch, channels, inner\] normalised over groups of channels; scale and bias per channel. With one channel per group it
@@ -90,7 +123,7 @@ pub fn group_norm(
     let per_group = channels / groups;
     let rows = count("layer_norm", &[batch, groups])?;
     let cols = count("layer_norm", &[per_group, inner])?;
-    run(gpu, x, y, Norm { rows, cols, groups, per_group, inner, eps, rms: false, scale, bias })
+    run(gpu, x, y, Norm { groups, per_group, inner, ..Norm::of_rows(rows, cols, eps, scale, bias) })
 }
 
 #[cfg(test)]
@@ -128,6 +161,20 @@ mod tests {
             let norm: Vec<f64> = x.chunks(cols).flat_map(|r| normal(r, 1e-6, true)).collect();
             let want = norm.iter().enumerate().map(|(i, &v)| v * if with_scale { s[i % cols] } else { 1.0 }).collect();
             bench.check(format!("rms {rows}x{cols}"), command, &yb, Elem::F32, want, 1e-5);
+        }
+        for rms in [false, true] {
+            let (rows, cols) = (5, 201);
+            let (x, xb) = bench.floats(rows * cols);
+            let (r, rb) = bench.floats(rows * cols);
+            let (s, sb) = bench.floats(cols);
+            let (yb, sum) = (bench.out(x.len()), bench.out(x.len()));
+            let sizes = [rows as u32, cols as u32];
+            let command = add_norm(bench.gpu, (&xb, &rb), Some(&sb), None, (&yb, Some(&sum)), sizes, 1e-5, rms)?;
+            let sums: Vec<f64> = x.iter().zip(&r).map(|(x, r)| x + r).collect();
+            let norm: Vec<f64> = sums.chunks(cols).flat_map(|row| normal(row, 1e-5, rms)).collect();
+            let want = norm.iter().enumerate().map(|(i, v)| v * s[i % cols]).collect();
+            bench.check(format!("of a sum, rms {rms}"), command.clone(), &yb, Elem::F32, want, 1e-5);
+            bench.check(format!("the sum, rms {rms}"), command, &sum, Elem::F32, sums, 1e-6);
         }
         for groups in [2, 6] {
             let (batch, channels, inner) = (3, 6, 35);

@@ -34,7 +34,7 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// A matrix product: y = act(alpha * a x b \[* scale\] + bias + residual).
+/// A matrix product: y = act(alpha * a x b \[* scale\] + bias) + residual.
 #[derive(Debug, Clone, Copy)]
 pub struct MatMul<'a> {
     /// \[m, k\] per batch.
@@ -61,9 +61,9 @@ pub struct MatMul<'a> {
     pub alpha: f32,
     /// \[n\]
     pub bias: Option<&'a Binding>,
-    /// y's shape.
+    /// y's shape; added last.
     pub residual: Option<&'a Binding>,
-    /// Applied last.
+    /// Applied before the residual is added.
     pub activation: Activation,
 }
 
@@ -129,11 +129,13 @@ impl<'a> MatMul<'a> {
             (true, false) => gpu.call(&gemv::KERNEL).entry("columns"),
             _ => gpu.call(&KERNEL),
         };
+        let side = tile_side(self.m, cols.1, batches.1);
         let (across, down) = match (few_rows, self.trans_b) {
             (true, true) => (cols.1.div_ceil(8), 1),
             (true, false) => (cols.1.div_ceil(32), 1),
-            _ => (cols.1.div_ceil(64), self.m.div_ceil(64)),
+            _ => (cols.1.div_ceil(4 * side), self.m.div_ceil(4 * side)),
         };
+        let call = if few_rows { call } else { call.constant("SIDE", side) };
         call.constant("TRANS_B", u8::from(self.trans_b))
             .constant("B_KIND", kind)
             .constant("ALIGNED", u8::from(self.is_aligned()))
@@ -165,6 +167,13 @@ impl<'a> MatMul<'a> {
             .param("act_b", self.activation.b)
             .run(Groups::Grid([across.into(), down.into(), batches.1.into()]))
     }
+}
+
+/// Threads along a tile's side. Large tiles read each operand less often, but a product that has few of them leaves most of
+/// a GPU idle, and one thinner than a tile wastes it.
+pub(crate) fn tile_side(rows: u32, cols: u32, batches: u32) -> u32 {
+    let tiles = u64::from(rows.div_ceil(64)) * u64::from(cols.div_ceil(64)) * u64::from(batches);
+    if rows <= 32 || cols <= 32 || tiles < 96 { 8 } else { 16 }
 }
 
 /// The product as a command. Weights stored by columns that are larger than one binding are read in parts.
@@ -275,8 +284,8 @@ pub(crate) mod tests {
                     let mut v: f64 = (0..k).map(|p| a[a0 + i * k + p] * b[at(p)]).sum();
                     v *= if spec.kind == 2 { scales[j] } else { 1.0 };
                     if spec.epilogue {
-                        v = 0.5 * v + bias[j] + residual[want.len()];
-                        v = if v < 0.0 { 0.25 * v } else { v };
+                        v = 0.5 * v + bias[j];
+                        v = if v < 0.0 { 0.25 * v } else { v } + residual[want.len()];
                     }
                     want.push(v);
                 }
@@ -302,6 +311,10 @@ pub(crate) mod tests {
             }
             case(bench, &Spec { mkn: [17, 20, 8], trans_b, kind: 0, epilogue: true, batch: [2, 3, 2] })?;
             case(bench, &Spec { mkn: [5, 3, 7], trans_b, kind: 1, epilogue: false, batch: [1, 5, 3] })?;
+        }
+        // Enough tiles for the large ones.
+        for trans_b in [false, true] {
+            case(bench, &Spec { mkn: [65, 35, 70], trans_b, kind: 0, epilogue: true, batch: [1, 5, 5] })?;
         }
         case(bench, &Spec { mkn: [130, 259, 129], trans_b: false, kind: 0, epilogue: false, batch: [1; 3] })
     }
