@@ -27,6 +27,22 @@ pub(crate) fn read(a: &Attrs<'_>) -> Result<Activation, OpError> {
     })
 }
 
+/// `+Gelu` for a layer's label; empty if there is none.
+pub(crate) fn suffix(activation: Activation) -> &'static str {
+    match activation {
+        Activation::None => "",
+        Activation::Relu => "+Relu",
+        Activation::Gelu | Activation::GeluTanh => "+Gelu",
+        Activation::Silu => "+Silu",
+        Activation::Sigmoid => "+Sigmoid",
+        Activation::Tanh => "+Tanh",
+        Activation::Clip(..) => "+Clip",
+        Activation::HardSwish => "+HardSwish",
+        Activation::HardSigmoid(..) => "+HardSigmoid",
+        Activation::LeakyRelu(_) => "+LeakyRelu",
+    }
+}
+
 /// Writes an activation as attributes.
 pub(crate) fn write(activation: Activation, attrs: &mut BTreeMap<String, Attr>) {
     let (name, x, y) = match activation {

@@ -10,6 +10,7 @@ use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, Prepared, RunCx};
 use crate::ops::activation;
 use crate::ops::util;
+use crate::precision::Precision;
 use crate::registry::INTERNAL;
 use crate::tensor::constant_f32;
 
@@ -202,6 +203,16 @@ impl Operator for MatMul {
         true
     }
 
+    fn quantize(&self, precision: Precision, inputs: &[Option<Fact>]) -> Option<Box<dyn Operator>> {
+        crate::ops::quantized::of(self, precision, inputs)
+    }
+
+    fn label(&self, inputs: &Inputs<'_>) -> Option<String> {
+        let base = if self.gemm { "Gemm" } else { "MatMul" };
+        let bias = if inputs.get(2).is_some() && !self.gemm { "+Bias" } else { "" };
+        Some(format!("{base}{bias}{}", activation::suffix(self.activation)))
+    }
+
     fn run(&self, cx: &mut RunCx<'_>) -> Result<(), OpError> {
         let (a, b) = (cx.input(0)?, cx.input(1)?);
         let s = self.sizes(a.shape, b.shape)?;
@@ -332,6 +343,10 @@ impl Operator for Packed {
         let p = cx.split::<f32>()?;
         gemm_packed(p.pool, rows, a, &self.b, p.out, &epi);
         Ok(())
+    }
+
+    fn label(&self, inputs: &Inputs<'_>) -> Option<String> {
+        self.of.label(inputs)
     }
 
     fn kernel(&self) -> String {

@@ -18,6 +18,32 @@ mod slice;
 mod transpose;
 mod unary;
 
+mod cast;
+mod clip;
+mod conv;
+mod conv_integer;
+mod found;
+mod matmul_integer;
+mod norm;
+mod norm_channels;
+mod onehot;
+mod order;
+mod pad;
+mod pool;
+mod quantize;
+mod reduce;
+mod resize;
+mod scatter;
+mod select;
+mod softmax;
+mod spatial;
+mod einsum;
+mod loss;
+mod recurrent;
+mod sdpa;
+mod rotary;
+mod typed;
+mod window;
 use crate::op::OpDef;
 
 /// Every operator.
@@ -34,6 +60,30 @@ pub(crate) const ALL: &[&[OpDef]] = &[
     slice::OPS,
     transpose::OPS,
     unary::OPS,
+    cast::OPS,
+    clip::OPS,
+    conv::OPS,
+    conv_integer::OPS,
+    found::OPS,
+    matmul_integer::OPS,
+    norm::OPS,
+    norm_channels::OPS,
+    onehot::OPS,
+    order::OPS,
+    pad::OPS,
+    pool::OPS,
+    quantize::OPS,
+    reduce::OPS,
+    resize::OPS,
+    scatter::OPS,
+    select::OPS,
+    softmax::OPS,
+    spatial::OPS,
+    einsum::OPS,
+    loss::OPS,
+    recurrent::OPS,
+    sdpa::OPS,
+    rotary::OPS,
 ];
 
 /// Helpers that several operators share.

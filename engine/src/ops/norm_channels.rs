@@ -21,13 +21,31 @@ pub(crate) const OPS: &[OpDef] = &[
 
 #[derive(Debug)]
 enum Norm {
-    Batch { epsilon: f32 },
-    Instance { epsilon: f32 },
+    Batch {
+        epsilon: f32,
+    },
+    Instance {
+        epsilon: f32,
+    },
     /// `per_group`: scale and bias have an element for each group (before opset 21).
-    Group { groups: usize, epsilon: f32, per_group: bool },
-    Lp { axis: i64, p: u32 },
-    Lrn { alpha: f32, beta: f32, bias: f32, size: usize },
-    MeanVariance { axes: Vec<i64> },
+    Group {
+        groups: usize,
+        epsilon: f32,
+        per_group: bool,
+    },
+    Lp {
+        axis: i64,
+        p: u32,
+    },
+    Lrn {
+        alpha: f32,
+        beta: f32,
+        bias: f32,
+        size: usize,
+    },
+    MeanVariance {
+        axes: Vec<i64>,
+    },
 }
 
 fn read_batch(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
@@ -128,7 +146,8 @@ impl Operator for Norm {
         let rows = |i: usize| cx.slice::<f32>(i);
         match self {
             Norm::Batch { epsilon } => {
-                let p = k::BatchNorm { scale: rows(1)?, bias: rows(2)?, mean: rows(3)?, var: rows(4)?, epsilon: *epsilon };
+                let p =
+                    k::BatchNorm { scale: rows(1)?, bias: rows(2)?, mean: rows(3)?, var: rows(4)?, epsilon: *epsilon };
                 let out = cx.split::<f32>()?;
                 k::batch_norm(out.pool, p, dims, x.f32()?, out.out)?;
             }

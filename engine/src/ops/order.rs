@@ -94,7 +94,9 @@ impl TopK {
         let k = match (self.k, given.as_deref()) {
             (Some(k), _) => k,
             (None, Some(&[k])) => k,
-            (None, Some(other)) => return Err(OpError::invalid(format!("k must be one number, it has {}", other.len()))),
+            (None, Some(other)) => {
+                return Err(OpError::invalid(format!("k must be one number, it has {}", other.len())));
+            }
             (None, None) => return Err(OpError::invalid("k is missing")),
         };
         usize::try_from(k)
@@ -138,7 +140,7 @@ impl Operator for TopK {
         let k = self.k(cx.ints(1)?, x.shape[axis])?;
         let len = x.len() / x.shape[axis].max(1) * k;
         let what = k::TopK { k, largest: self.largest, sorted: self.sorted };
-        let (mut spare, mut spare_at) = (Vec::new(), Vec::new());
+        let mut spare_at = Vec::new();
         let [values, rest @ ..] = &mut *cx.outputs else { return Ok(()) };
         let at = placed_or::<i64>(rest.first_mut(), &mut spare_at, len)?;
         by_number!(x.dtype, "TopK", T => {
@@ -169,7 +171,13 @@ fn read_cumulative(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
 }
 
 /// The running product along an axis.
-fn cumulative_product<T: cpu_kernels::number::Number>(op: &Cumulative, shape: &[usize], axis: usize, x: &[T], y: &mut [T]) {
+fn cumulative_product<T: cpu_kernels::number::Number>(
+    op: &Cumulative,
+    shape: &[usize],
+    axis: usize,
+    x: &[T],
+    y: &mut [T],
+) {
     let n = shape[axis];
     let inner: usize = shape[axis + 1..].iter().product();
     let outer: usize = shape[..axis].iter().product();

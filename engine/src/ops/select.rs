@@ -50,7 +50,8 @@ impl Operator for Where {
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<Fact>, OpError> {
         let (c, a, b) = (inputs.need(0)?, inputs.need(1)?, inputs.need(2)?);
         if c.dtype != DType::Bool || a.dtype != b.dtype {
-            let why = format!("a condition of {} on {} and {}: it must be bool on equal types", c.dtype, a.dtype, b.dtype);
+            let why =
+                format!("a condition of {} on {} and {}: it must be bool on equal types", c.dtype, a.dtype, b.dtype);
             return Err(OpError::invalid(why));
         }
         let shapes = [0, 1, 2].map(|i| inputs.0[i].as_ref().and_then(|f| f.shape.as_deref()).unwrap_or(&[]));

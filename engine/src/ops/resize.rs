@@ -1,0 +1,183 @@
+//! Resize and Upsample: nearest and linear.
+
+use cpu_kernels::movement::{self, CoordinateMode, NearestMode, Resize as Dim};
+
+use crate::attrs::Attrs;
+use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
+use crate::ops::util;
+
+/// Resize and its forerunner.
+pub(crate) const OPS: &[OpDef] = &[
+    OpDef { domain: "", name: "Resize", opsets: (10, NEWEST), read },
+    OpDef { domain: "", name: "Upsample", opsets: (7, 10), read },
+];
+
+#[derive(Debug)]
+struct Resize {
+    linear: bool,
+    coordinates: CoordinateMode,
+    nearest: NearestMode,
+    /// The attribute of Upsample-7.
+    fixed: Option<Vec<f32>>,
+    /// The indices of the inputs scales and sizes.
+    scales: usize,
+    sizes: Option<usize>,
+    axes: Option<Vec<i64>>,
+    policy: Policy,
+}
+
+/// What becomes of the ratio of the sizes that are asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Policy {
+    Stretch,
+    NotLarger,
+    NotSmaller,
+}
+
+fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
+    let old = a.op_type() == "Upsample" || a.opset() < 11;
+    let linear = match a.string_or("mode", "nearest")? {
+        "nearest" => false,
+        "linear" | "bilinear" => true,
+        other => return Err(OpError::unsupported(format!("mode = \"{other}\""))),
+    };
+    let coordinates =
+        match a.string_or("coordinate_transformation_mode", if old { "asymmetric" } else { "half_pixel" })? {
+            "half_pixel" => CoordinateMode::HalfPixel,
+            "half_pixel_symmetric" => CoordinateMode::HalfPixelSymmetric,
+            "pytorch_half_pixel" => CoordinateMode::PytorchHalfPixel,
+            "align_corners" => CoordinateMode::AlignCorners,
+            "asymmetric" => CoordinateMode::Asymmetric,
+            other => return Err(OpError::unsupported(format!("coordinate_transformation_mode = \"{other}\""))),
+        };
+    let nearest = match a.string_or("nearest_mode", if old { "floor" } else { "round_prefer_floor" })? {
+        "round_prefer_floor" => NearestMode::RoundPreferFloor,
+        "round_prefer_ceil" => NearestMode::RoundPreferCeil,
+        "floor" => NearestMode::Floor,
+        "ceil" => NearestMode::Ceil,
+        other => return Err(OpError::unsupported(format!("nearest_mode = \"{other}\""))),
+    };
+    if a.flag("antialias", false)? {
+        return Err(OpError::unsupported("antialias = 1"));
+    }
+    // These matter to cubic interpolation and to cropping alone.
+    for name in ["cubic_coeff_a", "exclude_outside", "extrapolation_value"] {
+        a.ignore(name);
+    }
+    let policy = match a.string_or("keep_aspect_ratio_policy", "stretch")? {
+        "stretch" => Policy::Stretch,
+        "not_larger" => Policy::NotLarger,
+        "not_smaller" => Policy::NotSmaller,
+        other => return Err(OpError::unsupported(format!("keep_aspect_ratio_policy = \"{other}\""))),
+    };
+    Ok(Box::new(Resize {
+        linear,
+        coordinates,
+        nearest,
+        fixed: a.floats("scales")?.map(<[f32]>::to_vec),
+        scales: if old { 1 } else { 2 },
+        sizes: (!old).then_some(3),
+        axes: a.ints("axes")?.map(<[i64]>::to_vec),
+        policy,
+    }))
+}
+
+impl Resize {
+    /// One [`Dim`] for each dimension.
+    fn dims(&self, x: &[usize], scales: Option<&[f32]>, sizes: Option<&[i64]>) -> Result<Vec<Dim>, OpError> {
+        let axes = self.axes.as_ref().map_or_else(|| Ok((0..x.len()).collect()), |a| util::axes(a, x.len()))?;
+        let mut dims: Vec<Dim> = x.iter().map(|&n| Dim { from: n, to: n, scale: 1.0 }).collect();
+        let count = |n: usize| {
+            let why = || OpError::invalid(format!("{n} scales or sizes for {} dimensions", axes.len()));
+            if n == axes.len() { Ok(()) } else { Err(why()) }
+        };
+        match (scales.filter(|s| !s.is_empty()), sizes.filter(|s| !s.is_empty())) {
+            (Some(s), _) => {
+                count(s.len())?;
+                for (&axis, &scale) in axes.iter().zip(s) {
+                    dims[axis] = Dim::by_scale(x[axis], scale)?;
+                }
+            }
+            (None, Some(s)) => {
+                count(s.len())?;
+                let size = |&v: &i64| usize::try_from(v).map_err(|_| OpError::invalid(format!("a size of {v}")));
+                let want: Vec<usize> = s.iter().map(size).collect::<Result<_, _>>()?;
+                let ratios = axes.iter().zip(&want).map(|(&axis, &w)| w as f64 / x[axis].max(1) as f64);
+                let scale = match self.policy {
+                    Policy::Stretch => None,
+                    Policy::NotLarger => Some(ratios.fold(f64::INFINITY, f64::min)),
+                    Policy::NotSmaller => Some(ratios.fold(0.0, f64::max)),
+                };
+                for (&axis, &w) in axes.iter().zip(&want) {
+                    let from = x[axis];
+                    dims[axis] = match scale {
+                        None => Dim::by_size(from, w),
+                        // One scale for all; halves round up.
+                        Some(s) => {
+                            let to = (s * from as f64 + 0.5).floor();
+                            if !(to < isize::MAX as f64) {
+                                return Err(OpError::invalid("the size overflows"));
+                            }
+                            Dim { from, to: to as usize, scale: s as f32 }
+                        }
+                    };
+                }
+            }
+            (None, None) => return Err(OpError::invalid("neither scales nor sizes are given")),
+        }
+        if dims.iter().any(|d| d.from == 0 && d.to > 0) {
+            return Err(OpError::invalid(format!("an empty input of {x:?} can't be resized")));
+        }
+        Ok(dims)
+    }
+}
+
+impl Operator for Resize {
+    fn class(&self) -> OpClass {
+        OpClass::DataMovement
+    }
+
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<Fact>, OpError> {
+        let x = inputs.need(0)?;
+        let sizes_at = self.sizes.unwrap_or(usize::MAX);
+        if self.fixed.is_none() && (inputs.is_dynamic(self.scales) || inputs.is_dynamic(sizes_at)) {
+            return Ok(vec![Fact::dynamic(x.dtype)]);
+        }
+        let scales = match inputs.get(self.scales).and_then(|f| f.value.as_ref()) {
+            Some(t) => Some(t.elements::<f32>().map_err(|e| OpError::invalid(e.to_string()))?.to_vec()),
+            None => self.fixed.clone(),
+        };
+        let sizes = inputs.ints(sizes_at)?;
+        let dims = self.dims(x.shape.as_deref().unwrap_or(&[]), scales.as_deref(), sizes.as_deref())?;
+        Ok(vec![Fact::new(x.dtype, dims.iter().map(|d| d.to).collect())])
+    }
+
+    fn cost(&self, _: &Inputs<'_>, outputs: &[Fact]) -> Cost {
+        Cost { flops: if self.linear { 8 * outputs[0].numel().unwrap_or(0) as u64 } else { 0 } }
+    }
+
+    fn widens(&self) -> bool {
+        true
+    }
+
+    fn run(&self, cx: &mut RunCx<'_>) -> Result<(), OpError> {
+        let (x, pool) = (cx.input(0)?, cx.pool());
+        let scales = match cx.get(self.scales) {
+            Some(t) => Some(t.f32()?.to_vec()),
+            None => self.fixed.clone(),
+        };
+        let sizes = self.sizes.map(|i| cx.ints(i)).transpose()?.flatten();
+        let dims = self.dims(x.shape, scales.as_deref(), sizes.as_deref())?;
+        if self.linear {
+            movement::resize_linear(pool, &dims, self.coordinates, x.f32()?, cx.out(0)?)?;
+        } else {
+            let elem = util::elem_bytes(x.dtype)?;
+            movement::resize_nearest(pool, elem, &dims, self.coordinates, self.nearest, x.data, cx.out_bytes(0)?)?;
+        }
+        Ok(())
+    }
+
+    fn kernel(&self) -> String {
+        if self.linear { "resize linear f32".into() } else { "resize nearest".into() }
+    }
+}
