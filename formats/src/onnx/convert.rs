@@ -26,6 +26,9 @@ pub(super) const MAX_DEPTH: usize = 32;
 
 pub(super) type Attrs = BTreeMap<String, Attr>;
 
+/// The names that a subgraph takes from the graph around it, with its own value for each.
+type Captures<'a> = Vec<(&'a str, ValueId)>;
+
 /// What is shared by all graphs of a model.
 pub(super) struct Converter<'a> {
     pub functions: Functions<'a>,
@@ -62,7 +65,7 @@ pub(super) struct Frame<'a> {
     /// The values that names stand for, made on first use; `None` for an optional input that the caller left out.
     pub values: HashMap<&'a str, Option<ValueId>>,
     /// For a subgraph: what it takes from around it.
-    pub outer: Vec<(&'a str, ValueId)>,
+    pub outer: Captures<'a>,
     /// For the body of a function, subgraphs within it included: the attributes of the call.
     pub attrs: Option<Rc<Attrs>>,
     /// Prefix of value and node names, without the slash; empty outside of functions.
@@ -118,11 +121,7 @@ impl<'a> Converter<'a> {
     }
 
     /// A graph, and the names that it takes from the graph around it.
-    fn graph(
-        &mut self,
-        p: &'a GraphProto,
-        mut frame: Frame<'a>,
-    ) -> Result<(Graph, Vec<(&'a str, ValueId)>), OnnxError> {
+    fn graph(&mut self, p: &'a GraphProto, mut frame: Frame<'a>) -> Result<(Graph, Captures<'a>), OnnxError> {
         if frame.depth > MAX_DEPTH {
             return Err(OnnxError::TooDeep(MAX_DEPTH));
         }
