@@ -8,6 +8,7 @@ pub use profiler::OpClass;
 
 use crate::attrs::Attrs;
 use crate::gpu::GpuBuilder;
+use crate::precision::Precision;
 use crate::tensor::{Input, Output};
 
 /// Why an operator can't be read, planned or run. The engine adds the node's name, domain and opset.
@@ -177,6 +178,16 @@ pub trait Operator: Send + Sync + fmt::Debug {
     /// True if the CPU kernel computes in f32 only: the executor then widens f16, bf16 and f8 inputs and narrows outputs.
     fn widens(&self) -> bool {
         false
+    }
+
+    /// This operator on weights of another precision, if it has real kernels for that on the CPU.
+    fn quantize(&self, _precision: Precision, _inputs: &[Option<Fact>]) -> Option<Box<dyn Operator>> {
+        None
+    }
+
+    /// The operator in the field's words where the node's own name says too little: `MatMul+Bias+Gelu`.
+    fn label(&self, _inputs: &Inputs<'_>) -> Option<String> {
+        None
     }
 
     /// False if two runs on the same inputs may differ (random numbers): such a node is never folded.

@@ -129,7 +129,7 @@ impl Plan {
         if options.fusion {
             passes::fuse(&mut work);
         }
-        let simulated = passes::apply_precision(&mut work, options.precision);
+        let simulated = passes::apply_precision(&mut work, options.precision, options.pack);
         work.remove_dead();
         Builder::new(&work, options).build(&work, simulated)
     }
@@ -367,6 +367,7 @@ impl<'a> Builder<'a> {
 fn layer(node: &graph::Node, op: &dyn Operator, ins: &[Option<Fact>], outs: &[Fact], weight_bytes: usize) -> Layer {
     let known = ins.iter().flatten().chain(outs).all(|f| f.shape.is_some());
     let Cost { flops } = if known { op.cost(&Inputs(ins), outs) } else { Cost::default() };
+    let label = op.label(&Inputs(ins)).unwrap_or_else(|| node.op_type.clone());
     let ty = |f: &Fact| match &f.shape {
         Some(s) => graph::TensorType::known(f.dtype, s).to_string(),
         None => graph::TensorType { dtype: f.dtype, shape: None }.to_string(),
@@ -375,7 +376,7 @@ fn layer(node: &graph::Node, op: &dyn Operator, ins: &[Option<Fact>], outs: &[Fa
     let read: u64 = ins.iter().flatten().filter(|f| f.value.is_none()).map(bytes).sum();
     Layer {
         name: node.name.clone(),
-        op: node.op_type.clone(),
+        op: label,
         class: op.class(),
         scope: node.scope.clone(),
         source_nodes: node.sources.clone(),

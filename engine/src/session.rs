@@ -230,9 +230,16 @@ impl Session {
             .collect()
     }
 
-    /// Runs one step alone on inputs given by the caller (as its tap saw them).
-    pub fn run_alone(&mut self, step: usize, inputs: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>, EngineError> {
+    /// Runs one step alone, on this plan's own constants and otherwise on the inputs that the caller gives (as a tap of another
+    /// session saw them).
+    pub fn run_alone(&mut self, step: usize, given: &[Option<Tensor>]) -> Result<Vec<Option<Tensor>>, EngineError> {
         let s = &self.plan.steps[step];
+        let own = |(i, v): (usize, &Option<ValueIx>)| match v.map(|v| &self.plan.values[v].place) {
+            Some(Place::Constant(t)) => Some(t.clone()),
+            Some(_) => given.get(i).cloned().flatten(),
+            None => None,
+        };
+        let inputs: Vec<Option<Tensor>> = s.original_inputs.iter().enumerate().map(own).collect();
         let kept: Vec<Option<Tensor>> =
             inputs.iter().enumerate().map(|(i, t)| t.clone().filter(|_| s.inputs.get(i).is_some_and(Option::is_some))).collect();
         let wanted: Vec<bool> = s.outputs.iter().map(Option::is_some).collect();

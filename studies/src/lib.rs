@@ -1,1 +1,39 @@
-//! studies
+//! What the user asks for: how long a model takes and why ([`profile`]), what a reduced precision costs ([`accuracy`]), what
+//! is in it ([`inspect`]), and whether it computes what it should ([`verify`]). Each study takes a model and [`Settings`],
+//! reports to a [`Control`], and yields a [`profiler::Trace`] or a report.
+
+mod accuracy;
+mod devices;
+mod evaluation;
+mod inputs;
+mod inspect;
+mod latency;
+mod runner;
+pub mod samples;
+mod settings;
+pub mod verify;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use graph::Model;
+
+pub use accuracy::accuracy;
+pub use devices::{Device, devices};
+pub use inputs::{default_dims, make_inputs};
+pub use inspect::{InputInfo, Inspection, NodeInfo, inspect};
+pub use latency::{Profiled, profile};
+pub use settings::{Budget, Control, DeviceChoice, Fill, Precision, Progress, Settings, StudyError};
+
+/// Opens a model file, or a sample by `sample:<id>`.
+pub fn open(path: &Path) -> Result<Arc<Model>, StudyError> {
+    match path.to_str().and_then(|p| p.strip_prefix("sample:")) {
+        Some(id) => samples::find(id)
+            .ok_or_else(|| {
+                let ids: Vec<&str> = samples::all().iter().map(|s| s.id).collect();
+                StudyError::Settings(format!("there is no sample \"{id}\"; there are {}", ids.join(", ")))
+            })?
+            .open(),
+        None => Ok(Arc::new(formats::open(path)?)),
+    }
+}

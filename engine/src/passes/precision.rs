@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use graph::{DType, Tensor};
 
-use crate::ops::quantized;
 use crate::precision::Precision;
 use crate::tensor::constant_f32;
 use crate::work::Work;
 
 /// Applies the precision to the weights of products and convolutions. True if some weights are held as f32 although the
-/// precision is another: their latency and memory are then not those of the real format.
-pub(crate) fn apply(work: &mut Work, precision: Precision) -> bool {
+/// precision is another: their latency and memory are then not those of the real format. `kernels` says whether the plan may
+/// use the CPU's quantized kernels.
+pub(crate) fn apply(work: &mut Work, precision: Precision, kernels: bool) -> bool {
     let mut simulated = false;
     if precision == Precision::F32 {
         return false;
@@ -28,9 +28,9 @@ pub(crate) fn apply(work: &mut Work, precision: Precision) -> bool {
             continue;
         }
         let product = node.op_type.ends_with("MatMul") || node.op_type == "Gemm";
-        if product && matches!(precision, Precision::Int8 | Precision::Int4) {
+        if kernels && product && matches!(precision, Precision::Int8 | Precision::Int4) {
             let facts = work.input_facts(&node);
-            let op = work.nodes[ix].as_ref().and_then(|n| quantized::of(&n.node, precision, &facts));
+            let op = work.nodes[ix].as_ref().and_then(|n| n.op.quantize(precision, &facts));
             if let Some(op) = op {
                 work.set_op(ix, Arc::from(op));
                 continue;

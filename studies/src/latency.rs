@@ -1,0 +1,239 @@
+//! Where the time and the memory of an inference go.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use graph::{Model, Tensor};
+use profiler::{Memory, MemoryClass, Recorder, Summary, TensorLife, Trace, LayerId};
+
+use crate::devices::ResidentMemory;
+use crate::inputs::{default_dims, make_inputs};
+use crate::runner::{Executor, Runner, Wanted};
+use crate::settings::{Budget, Control, Settings, StudyError};
+
+/// What a profile yields.
+#[derive(Debug)]
+pub struct Profiled {
+    /// The trace.
+    pub trace: Trace,
+    /// The model's outputs for the inputs that were fed.
+    pub outputs: Vec<(String, Tensor)>,
+}
+
+/// Resident memory is read no more often than this: reading it costs tens of microseconds.
+const MEMORY_EVERY: Duration = Duration::from_millis(50);
+
+/// A budget in seconds ends early once the median is known this well: MAD / sqrt(runs) below this share of it.
+const SETTLED: f64 = 0.002;
+
+/// Measures a model: runs it with and without recording in turn, after warm-up runs that are set apart.
+pub fn profile(model: &Arc<Model>, settings: &Settings, control: &Control) -> Result<Profiled, StudyError> {
+    let mut resident = ResidentMemory::new();
+    let before = resident.bytes();
+    let mut rec = Recorder::new(Instant::now());
+    let loading = Instant::now();
+    control.step("Planning and packing weights", None, None)?;
+    let dims = default_dims(model, settings);
+    let inputs = make_inputs(model, settings, &dims)?;
+    let wanted = Wanted { shapes: shapes_of(&inputs), ..Wanted::default() };
+    let mut runner = Runner::new(model, settings, &dims, wanted, &mut rec, control)?;
+    runner.feed(&inputs)?;
+    let load_ns = loading.elapsed().as_nanos() as u64;
+    rec.set_layers(runner.layers());
+
+    let clock = runner.clock();
+    let meta = rec.meta();
+    meta.load_ns = load_ns;
+    meta.clock = clock;
+    describe(model, settings, &runner, &inputs, meta);
+    meta.dims = dims.iter().map(|(k, v)| (k.clone(), *v as u64)).collect();
+
+    let warmup = measure(&mut runner, settings, control, &mut rec, &mut resident)?;
+    log::debug!("{warmup} warm-up runs");
+    let outputs = runner.outputs()?;
+    let after = resident.bytes();
+    let peak = rec.so_far().counters.iter().flat_map(|c| c.value.iter()).fold(0.0f64, |a, &b| a.max(b)) as u64;
+    *rec.memory() = memory_of(&runner, before, peak.max(after));
+    rec.meta().outputs = outputs.iter().map(|(n, t)| (n.clone(), type_of(t))).collect();
+    Ok(Profiled { trace: rec.finish(), outputs })
+}
+
+/// Warm-up runs, then recorded and unrecorded runs in turn until the budget ends. Gives back the number of warm-up runs.
+fn measure(
+    runner: &mut Runner,
+    settings: &Settings,
+    control: &Control,
+    rec: &mut Recorder,
+    resident: &mut ResidentMemory,
+) -> Result<u32, StudyError> {
+    let mut off = Recorder::off();
+    for i in 0..settings.warmup {
+        control.step("Warming up", Some(i as f32 / settings.warmup.max(1) as f32), None)?;
+        rec.begin_run(true);
+        runner.run(rec, control)?;
+        rec.end_run();
+    }
+    let start = Instant::now();
+    let mut sampled = start - MEMORY_EVERY;
+    let mut reported = start;
+    let mut done = 0u32;
+    let mut unprofiled: Vec<u64> = Vec::new();
+    control.step("Measuring", Some(0.0), None)?;
+    loop {
+        let elapsed = start.elapsed();
+        let (fraction, left) = match settings.budget {
+            Budget::Runs(n) => {
+                let share = done as f32 / n.max(1) as f32;
+                let left = (done > 0).then(|| elapsed.mul_f32((n.saturating_sub(done)) as f32 / done as f32));
+                (share, left)
+            }
+            Budget::Seconds(s) => {
+                let total = Duration::from_secs_f64(s.clamp(0.01, 86_400.0));
+                ((elapsed.as_secs_f32() / total.as_secs_f32()).min(1.0), Some(total.saturating_sub(elapsed)))
+            }
+        };
+        let enough = done >= 3 && (fraction >= 1.0 || (done >= 30 && settled(&unprofiled)));
+        let stop = match settings.budget {
+            Budget::Runs(n) => done >= n.max(1),
+            Budget::Seconds(_) => enough,
+        };
+        if stop {
+            break;
+        }
+        if reported.elapsed() > Duration::from_millis(100) {
+            control.step("Measuring", Some(fraction), left)?;
+            reported = Instant::now();
+        }
+        // The order alternates, so that neither kind always follows the other.
+        for recorded in [done.is_multiple_of(2), !done.is_multiple_of(2)] {
+            if recorded {
+                rec.begin_run(false);
+                runner.run(rec, control)?;
+                rec.end_run();
+            } else {
+                let at = Instant::now();
+                runner.run(&mut off, control)?;
+                unprofiled.push(at.elapsed().as_nanos() as u64);
+            }
+        }
+        done += 1;
+        if sampled.elapsed() >= MEMORY_EVERY {
+            let now = rec.now_ns();
+            rec.counter("Process resident memory", "bytes", now, resident.bytes() as f64);
+            sampled = Instant::now();
+        }
+    }
+    rec.meta().unprofiled_ns = unprofiled;
+    Ok(settings.warmup)
+}
+
+fn settled(latencies: &[u64]) -> bool {
+    let Some(s) = Summary::of(latencies) else { return false };
+    let median = s.median as f64;
+    median > 0.0 && s.mad as f64 / (latencies.len() as f64).sqrt() < SETTLED * median
+}
+
+pub(crate) fn shapes_of(inputs: &HashMap<String, Tensor>) -> std::collections::BTreeMap<String, (graph::DType, Vec<usize>)> {
+    inputs.iter().map(|(n, t)| (n.clone(), (t.dtype(), t.shape().to_vec()))).collect()
+}
+
+fn type_of(t: &Tensor) -> String {
+    graph::TensorType::known(t.dtype(), t.shape()).to_string()
+}
+
+/// Fills in what was run, where and how.
+pub(crate) fn describe(
+    model: &Model,
+    settings: &Settings,
+    runner: &Runner,
+    inputs: &HashMap<String, Tensor>,
+    meta: &mut profiler::Meta,
+) {
+    meta.model = short_name(model);
+    meta.model_path = model.path.display().to_string();
+    meta.producer = format!("stratoscope {}", env!("CARGO_PKG_VERSION"));
+    meta.device = runner.device.clone();
+    meta.device_kind = if runner.is_gpu() { "gpu" } else { "cpu" }.into();
+    meta.threads = if runner.is_gpu() { 0 } else { runner.threads as u32 };
+    meta.precision = settings.precision.name().into();
+    meta.simulated_precision = runner.plan.simulated;
+    meta.fusion = settings.fusion;
+    meta.parameters = model.graph.parameter_count();
+    meta.warnings = runner.warnings.clone();
+    let graph = &model.graph;
+    meta.inputs = graph
+        .inputs
+        .iter()
+        .filter_map(|&i| {
+            let name = &graph.value(i).name;
+            Some((name.clone(), type_of(inputs.get(name)?)))
+        })
+        .collect();
+    let first = graph.inputs.first().and_then(|&i| inputs.get(&graph.value(i).name));
+    meta.batch = first.and_then(|t| t.shape().first()).map_or(0, |&b| b as u64);
+}
+
+/// The file's stem, or the sample's id.
+pub(crate) fn short_name(model: &Model) -> String {
+    let path = model.path.to_string_lossy();
+    match path.strip_prefix("sample:") {
+        Some(id) => id.to_owned(),
+        None => model.path.file_stem().map_or_else(|| model.graph.name.clone(), |s| s.to_string_lossy().into_owned()),
+    }
+}
+
+fn memory_of(runner: &Runner, before: u64, peak: u64) -> Memory {
+    let plan = &runner.plan;
+    let steps = plan.steps.len();
+    let mut tensors: Vec<TensorLife> = Vec::new();
+    let layer = |i: usize| LayerId(i as u32);
+    let end = layer(steps.saturating_sub(1));
+    for (i, l) in plan.layers.iter().enumerate().filter(|(_, l)| l.weight_bytes > 0) {
+        tensors.push(TensorLife {
+            name: format!("{} (weights)", l.name),
+            ty: String::new(),
+            class: MemoryClass::Weights,
+            bytes: l.weight_bytes,
+            offset: None,
+            producer: Some(layer(i)),
+            first: layer(0),
+            last: end,
+        });
+    }
+    for l in &plan.lifetimes {
+        let v = &plan.values[l.value];
+        let shape = v.fact.shape.as_deref().unwrap_or(&[]);
+        tensors.push(TensorLife {
+            name: v.name.clone(),
+            ty: graph::TensorType::known(v.fact.dtype, shape).to_string(),
+            class: MemoryClass::Activations,
+            bytes: l.bytes as u64,
+            offset: Some(l.offset as u64),
+            producer: Some(layer(l.first)),
+            first: layer(l.first),
+            last: layer(l.last),
+        });
+    }
+    let mut memory = Memory {
+        tensors,
+        weights_bytes: plan.weights_bytes as u64,
+        arena_bytes: plan.arena_bytes as u64,
+        activations_peak_bytes: plan.peak_bytes as u64,
+        process_before_bytes: before,
+        process_peak_bytes: peak,
+        ..Memory::default()
+    };
+    match &runner.executor {
+        Executor::Cpu(s) => memory.workspace_bytes = s.scratch_bytes() as u64,
+        Executor::Gpu(s) => {
+            let (weights, activations) = s.device_bytes();
+            memory.weights_bytes = weights;
+            memory.arena_bytes = activations;
+            memory.gpu_allocations = s.gpu().allocator_report();
+            // On the device each tensor has a buffer of its own or takes over a free one: there is no arena to place it in.
+            memory.tensors.iter_mut().for_each(|t| t.offset = None);
+        }
+    }
+    memory
+}
