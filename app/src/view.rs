@@ -148,7 +148,7 @@ impl Profile {
         Profile {
             audit: Audit::of(&trace),
             layer_badges,
-            flame: Flame::of_spans(&trace),
+            flame: Flame::of_spans(&trace, &scopes),
             merged: Flame::of_scopes(&scopes),
             memory: MemoryIndex::new(&trace, &stats),
             typical_run: typical_run(&trace),

@@ -1,6 +1,6 @@
 //! The flame graph's layout: rows of cells that do not overlap, made once per trace, and cut to a window by binary search.
 
-use profiler::{LayerId, OpClass, SpanId, Trace, TrackKind};
+use profiler::{LayerId, OpClass, RunId, SpanId, Trace, TrackKind};
 
 use super::scopes::ScopeTree;
 
@@ -13,9 +13,9 @@ pub struct FlameCell {
     pub end: f64,
     /// The layer that it times, if any.
     pub layer: Option<LayerId>,
-    /// The span that it shows, in time order.
+    /// The span that it shows, in time order; none for scopes.
     pub span: Option<SpanId>,
-    /// The scope that it adds up, in the merged graph.
+    /// The scope that it stands for.
     pub node: Option<u32>,
     /// For colour; none for what is not of one class.
     pub class: Option<OpClass>,
@@ -101,12 +101,65 @@ impl FlameRow {
     }
 }
 
+/// What a scope's cell must share with the next layer to go on: the enclosing span and the run.
+type Owner = (Option<SpanId>, Option<RunId>);
+
+#[derive(Default)]
+struct TrackBuilder {
+    rows: Vec<FlameRow>,
+    /// Whose the last cell of each row is.
+    owners: Vec<Owner>,
+}
+
+impl TrackBuilder {
+    fn is_free(&self, depth: usize, from: f64) -> bool {
+        self.rows.get(depth).and_then(|r| r.cells.last()).is_none_or(|last| last.end <= from)
+    }
+
+    fn put(&mut self, depth: usize, cell: FlameCell, owner: Owner) {
+        if self.rows.len() <= depth {
+            self.rows.resize(depth + 1, FlameRow::default());
+            self.owners.resize(depth + 1, (None, None));
+        }
+        self.rows[depth].cells.push(cell);
+        self.owners[depth] = owner;
+    }
+
+    /// Adds a cell below its scopes, which go on from the cell before where they are the same; returns its depth. What
+    /// overlaps without nesting goes further down.
+    fn push(&mut self, cell: FlameCell, below: usize, scopes: &[usize], owner: Owner, tree: &ScopeTree) -> usize {
+        let mut depth = below;
+        let mut same = true;
+        for &scope in scopes {
+            let node = Some(scope as u32);
+            same &= self.owners.get(depth) == Some(&owner)
+                && self.rows[depth].cells.last().is_some_and(|last| last.node == node);
+            if same {
+                if let Some(last) = self.rows[depth].cells.last_mut() {
+                    last.end = last.end.max(cell.end);
+                }
+            } else if self.is_free(depth, cell.start) {
+                let class = tree.nodes[scope].class;
+                self.put(depth, FlameCell { layer: None, span: None, node, class, ..cell }, owner);
+            } else {
+                break;
+            }
+            depth += 1;
+        }
+        while !self.is_free(depth, cell.start) {
+            depth += 1;
+        }
+        self.put(depth, cell, owner);
+        depth
+    }
+}
+
 impl Flame {
-    /// Spans in order of time, a track each.
-    pub fn of_spans(trace: &Trace) -> Flame {
+    /// Spans in order of time, a track each; layers hang below the scopes that they are in.
+    pub fn of_spans(trace: &Trace, tree: &ScopeTree) -> Flame {
         let spans = &trace.spans;
-        let mut tracks: Vec<FlameTrack> =
-            trace.tracks.iter().map(|t| FlameTrack { name: t.name.clone(), kind: t.kind, rows: Vec::new() }).collect();
+        let mut tracks: Vec<TrackBuilder> = trace.tracks.iter().map(|_| TrackBuilder::default()).collect();
+        let paths: Vec<Vec<usize>> = (0..trace.layers.len()).map(|l| tree.path_to(LayerId(l as u32))).collect();
         let mut order: Vec<u32> = (0..spans.len() as u32).collect();
         order.sort_by_key(|&i| {
             let i = i as usize;
@@ -117,28 +170,27 @@ impl Flame {
         for i in order {
             let s = spans.get(i as usize);
             let Some(track) = tracks.get_mut(s.track.index()) else { continue };
+            let layer = s.layer.filter(|l| l.index() < trace.layers.len());
             let cell = FlameCell {
                 start: s.start_ns as f64,
                 end: s.end_ns as f64,
-                layer: s.layer.filter(|l| l.index() < trace.layers.len()),
+                layer,
                 span: Some(SpanId(i)),
                 node: None,
-                class: s.layer.and_then(|l| trace.layers.get(l.index())).map(|l| l.class),
+                class: layer.map(|l| trace.layers[l.index()].class),
                 warmup: s.run.and_then(|r| trace.runs.get(r.index())).is_some_and(|r| r.warmup),
             };
             range = (range.0.min(cell.start), range.1.max(cell.end));
-            // Below its parent; what overlaps without nesting goes further down.
-            let mut depth = s.parent.filter(|p| p.index() < depth_of.len()).map_or(0, |p| depth_of[p.index()] + 1);
-            while track.rows.get(depth).and_then(|r| r.cells.last()).is_some_and(|last| last.end > cell.start) {
-                depth += 1;
-            }
-            if track.rows.len() <= depth {
-                track.rows.resize(depth + 1, FlameRow::default());
-            }
-            depth_of[i as usize] = depth;
-            track.rows[depth].cells.push(cell);
+            let below = s.parent.filter(|p| p.index() < depth_of.len()).map_or(0, |p| depth_of[p.index()] + 1);
+            let scopes = layer.and_then(|l| paths[l.index()].split_last()).map_or(&[][..], |(_, scopes)| scopes);
+            depth_of[i as usize] = track.push(cell, below, scopes, (s.parent, s.run), tree);
         }
-        tracks.retain(|t| !t.rows.is_empty());
+        let mut tracks: Vec<FlameTrack> = tracks
+            .into_iter()
+            .zip(&trace.tracks)
+            .filter(|(b, _)| !b.rows.is_empty())
+            .map(|(b, t)| FlameTrack { name: t.name.clone(), kind: t.kind, rows: b.rows })
+            .collect();
         // Setup and transfers explain the runs; they stand below what they serve.
         tracks.sort_by_key(|t| match t.kind {
             TrackKind::Cpu => 0,
@@ -203,9 +255,10 @@ mod tests {
         let mut traces: Vec<Trace> = (0..50).map(|_| fixtures::random(&mut random)).collect();
         traces.extend([fixtures::transformer(2, 3, 1), fixtures::many_spans(5000)]);
         for trace in traces {
-            let flame = Flame::of_spans(&trace);
+            let tree = ScopeTree::new(&trace.layers, &[]);
+            let flame = Flame::of_spans(&trace, &tree);
             let rows = || flame.tracks.iter().flat_map(|t| &t.rows);
-            let mut seen: Vec<u32> = rows().flat_map(|r| &r.cells).map(|c| c.span.unwrap().0).collect();
+            let mut seen: Vec<u32> = rows().flat_map(|r| &r.cells).filter_map(|c| Some(c.span?.0)).collect();
             seen.sort_unstable();
             assert_eq!(seen, (0..trace.spans.len() as u32).collect::<Vec<_>>(), "seed {seed}");
             for row in rows() {
@@ -215,9 +268,31 @@ mod tests {
     }
 
     #[test]
+    fn layers_hang_below_their_scopes() {
+        let trace = fixtures::transformer(3, 3, 1);
+        let tree = ScopeTree::new(&trace.layers, &[]);
+        let flame = Flame::of_spans(&trace, &tree);
+        let rows = &flame.tracks[0].rows;
+        let names = |depth: usize| {
+            let nodes = rows[depth].cells.iter().filter_map(|c| c.node);
+            nodes.map(|n| tree.nodes[n as usize].name.as_str()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(0), [""; 0]);
+        assert_eq!(names(1)[..3], ["embeddings", "encoder", "pooler"]);
+        assert_eq!(names(2)[..3], ["layer.0", "layer.1", "layer.2"]);
+        assert_eq!(rows[1].cells.len(), 3 * trace.runs.len());
+        for depth in 2..rows.len() {
+            for c in &rows[depth].cells {
+                let inside = |up: &&FlameCell| up.start <= c.start && c.end <= up.end;
+                assert!(rows[depth - 1].cells.iter().any(|up| inside(&up)), "row {depth}: {c:?}");
+            }
+        }
+    }
+
+    #[test]
     fn blocks_cover_all_cells_of_the_window_and_stay_few() {
         let trace = fixtures::many_spans(50_000);
-        let flame = Flame::of_spans(&trace);
+        let flame = Flame::of_spans(&trace, &ScopeTree::new(&trace.layers, &[]));
         let (from, to) = flame.range;
         for row in flame.tracks.iter().flat_map(|t| &t.rows) {
             for (from, to) in [(from, to), (from + (to - from) * 0.4, from + (to - from) * 0.41)] {
@@ -253,6 +328,6 @@ mod tests {
         let widths: Vec<f64> = rows[1].cells.iter().map(|c| c.end - c.start).collect();
         assert!(widths.is_sorted_by(|a, b| a >= b), "{widths:?}");
         assert!(Flame::of_scopes(&ScopeTree::new(&[], &[])).tracks.is_empty());
-        assert!(Flame::of_spans(&fixtures::empty()).tracks.is_empty());
+        assert!(Flame::of_spans(&fixtures::empty(), &ScopeTree::new(&[], &[])).tracks.is_empty());
     }
 }

@@ -243,7 +243,8 @@ mod tests {
     #[test]
     fn keys_step_from_cell_to_cell() {
         let trace = fixtures::transformer(1, 1, 1);
-        let flame = crate::draw::flame_index::Flame::of_spans(&trace);
+        let tree = crate::draw::scopes::ScopeTree::default();
+        let flame = crate::draw::flame_index::Flame::of_spans(&trace, &tree);
         let row = &flame.tracks[0].rows[1];
         let first = row.cells[0];
         let second = neighbour(row, first.layer, first.start, true).unwrap();

@@ -2,7 +2,7 @@
 
 use egui::{
     Align2, EventFilter, FontId, Id, Key, Painter, Rect, Response, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui,
-    UiBuilder, WidgetInfo, pos2, vec2,
+    WidgetInfo, pos2, vec2,
 };
 
 use super::{galley, text_in};
@@ -301,8 +301,7 @@ impl Table<'_> {
 
     /// Up, down, home and end move the selection while the table has the focus.
     fn keys(&self, ui: &mut Ui, id: Id, row: &impl Fn(usize) -> Row, outcome: &mut Outcome) {
-        let body = ui.scope_builder(UiBuilder::new().max_rect(ui.min_rect()), |_| ()).response;
-        let focus = ui.interact(body.rect, id, Sense::focusable_noninteractive());
+        let focus = ui.interact(ui.min_rect(), id, Sense::focusable_noninteractive());
         focus.widget_info(|| WidgetInfo::labeled(Role::Table, true, self.id));
         if !focus.has_focus() || self.rows == 0 {
             return;

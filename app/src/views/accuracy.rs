@@ -78,19 +78,19 @@ impl AccuracyView {
         let schemes = &profile.trace.accuracy;
         let task = schemes.iter().find_map(|a| a.task.as_ref()).map(|t| t.metric.clone());
         let columns = [
-            Column::text("Scheme", 132.0, 1.0),
-            Column::figure("Latency", 80.0)
+            Column::text("Scheme", 124.0, 1.0),
+            Column::figure("Latency", 74.0)
                 .tip("Median. Unknown where weights are dequantised on load: it would not be the scheme's own."),
-            Column::figure("Weights", 84.0).tip("Size of the weights under the scheme"),
-            Column::figure("Output SQNR", 96.0)
+            Column::figure("Weights", 76.0).tip("Size of the weights under the scheme"),
+            Column::figure("Output SQNR", 92.0)
                 .tip("Signal to quantization noise at the model's first output; higher is better"),
-            Column::figure("KL", 80.0)
+            Column::figure("KL", 76.0)
                 .unit("nats")
                 .tip("Kullback-Leibler divergence of the output's softmax from f32's; lower is better"),
-            Column::figure("MSE", 80.0).tip("Mean squared error of the first output; lower is better"),
-            Column::figure("Top-1 same", 84.0).tip("Share of rows whose largest entry is where f32 has it"),
-            Column::figure("Task", 84.0).tip("On the sample's evaluation data"),
-            Column::figure("Against f32", 196.0).tip("Difference to f32 on that data, with its 95% interval"),
+            Column::figure("MSE", 74.0).tip("Mean squared error of the first output; lower is better"),
+            Column::figure("Top-1 same", 80.0).tip("Share of rows whose largest entry is where f32 has it"),
+            Column::figure("Task", 64.0).tip("On the sample's evaluation data"),
+            Column::figure("Against f32", 194.0).tip("Difference to f32 on that data, with its 95% interval"),
         ];
         let table = Table { id: "Schemes", columns: &columns, rows: schemes.len(), scroll_to: None, totals: false };
         let selected = self.scheme;
@@ -202,7 +202,11 @@ impl AccuracyView {
         let name = hovered.or(marked.first().copied()).map(|i| names[i].layer.as_str());
         let words =
             name.map_or_else(|| format!("{} in the order of the plan", format::plural(n, "layer")), str::to_owned);
-        text_in(painter, foot, Align2::LEFT_CENTER, &words, theme::caption(), theme.text_weak);
+        // Under its bar, as far as there is room.
+        let label = crate::draw::galley(painter, &words, theme::caption(), theme.text_weak, foot.width());
+        let bar = hovered.or(marked.first().copied()).map_or(0.0, |i| (i as f32 + 0.5) * width - label.size().x / 2.0);
+        let x = foot.left() + bar.clamp(0.0, (foot.width() - label.size().x).max(0.0));
+        painter.galley(pos2(x, foot.center().y - label.size().y / 2.0), label, theme.text_weak);
         if let Some(i) = hovered {
             let layer = layer_of(i);
             selection.hovered = layer;

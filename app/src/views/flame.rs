@@ -21,11 +21,11 @@ enum Mode {
     Merged,
 }
 
-const GUTTER: f32 = 76.0;
+const GUTTER: f32 = 96.0;
 const MINIMAP_HEIGHT: f32 = 24.0;
 const AXIS_HEIGHT: f32 = 20.0;
 const LEGEND_HEIGHT: f32 = 24.0;
-const COUNTER_HEIGHT: f32 = 36.0;
+const COUNTER_HEIGHT: f32 = 44.0;
 const TRACK_GAP: f32 = 8.0;
 
 /// The flame graph's panel.
@@ -130,7 +130,11 @@ impl FlameView {
                     self.show_run(profile);
                 }
             }
-            if ui.button("Fit all").on_hover_text("Show everything (double-click)").clicked() {
+            if ui
+                .button("Fit all")
+                .on_hover_text("Show everything. A double click on a bar shows all of that bar.")
+                .clicked()
+            {
                 self.window.fit(self.flame(profile).range);
             }
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
@@ -198,6 +202,9 @@ impl FlameView {
         }
         let pointer = response.hover_pos().filter(|p| tracks.contains(*p));
         let hit = self.tracks_ui(&painter, rect, tracks, profile, selection, theme, lens, pointer);
+        if let Some(name) = response.hover_pos().and_then(|p| self.gutter_at(profile, p, tracks)) {
+            response.clone().on_hover_text_at_pointer(name);
+        }
         if hit.is_some() {
             selection.hovered = hit.and_then(|h| h.cell.layer);
         }
@@ -216,6 +223,20 @@ impl FlameView {
             self.flame(profile).tracks.iter().map(|t| t.rows.len() as f32 * FLAME_ROW_HEIGHT + TRACK_GAP).sum();
         let counters = if self.mode == Mode::Time { profile.trace.counters.len() } else { 0 };
         tracks + TRACK_GAP + counters as f32 * (COUNTER_HEIGHT + TRACK_GAP)
+    }
+
+    /// The name of the track or counter beside which the pointer is.
+    fn gutter_at<'p>(&self, profile: &'p Profile, at: egui::Pos2, tracks: Rect) -> Option<&'p str> {
+        if at.x >= tracks.left() || !tracks.y_range().contains(at.y) || self.mode == Mode::Merged {
+            return None;
+        }
+        let mut bottom = tracks.top() + TRACK_GAP / 2.0 - self.scroll;
+        let heights = profile.flame.tracks.iter().map(|t| (t.name.as_str(), t.rows.len() as f32 * FLAME_ROW_HEIGHT));
+        let counters = profile.trace.counters.iter().map(|c| (c.name.as_str(), COUNTER_HEIGHT));
+        heights.chain(counters).find_map(|(name, height)| {
+            bottom += height + TRACK_GAP;
+            (at.y < bottom).then_some(name)
+        })
     }
 
     fn tracks_ui(
@@ -343,7 +364,7 @@ impl FlameView {
         hit: Option<Hit>,
     ) {
         if response.double_clicked() {
-            self.window.fit(self.flame(profile).range);
+            self.window.fit(hit.map_or(self.flame(profile).range, |h| h.extent));
         } else if response.clicked() {
             response.request_focus();
             selection.select(hit.and_then(|h| h.cell.layer));
@@ -482,11 +503,15 @@ fn gutter_ui(painter: &Painter, rect: Rect, y: std::ops::RangeInclusive<f32>, th
         return;
     }
     let cell = Rect::from_x_y_ranges(rect.left() + PAD..=rect.left() + GUTTER - 6.0, y);
-    let name_rect = cell.with_max_y(cell.top() + FLAME_ROW_HEIGHT);
-    text_in(painter, name_rect, Align2::LEFT_CENTER, name, theme::caption(), theme.text);
+    // Two lines at most; what is longer is told by the tooltip.
+    let mut job = egui::text::LayoutJob::simple(name.to_owned(), theme::caption(), theme.text, cell.width());
+    job.wrap.max_rows = if figure.is_empty() && cell.height() < 2.0 * FLAME_ROW_HEIGHT { 1 } else { 2 };
+    let words = painter.layout_job(job);
+    let below = pos2(cell.left(), cell.top() + 3.0 + words.size().y + 1.0);
+    painter.galley(cell.min + vec2(0.0, 3.0), words, theme.text);
     if !figure.is_empty() {
-        let at = name_rect.translate(vec2(0.0, 15.0));
-        text_in(painter, at, Align2::LEFT_CENTER, figure, theme::caption_figure(), theme.text_weak);
+        let line = Rect::from_min_size(below, vec2(cell.width(), 14.0));
+        text_in(painter, line, Align2::LEFT_TOP, figure, theme::caption_figure(), theme.text_weak);
     }
 }
 

@@ -47,6 +47,7 @@ impl View for InspectorView {
 impl InspectorView {
     fn measured_ui(&mut self, ui: &mut Ui, theme: &Theme, profile: &Profile, id: LayerId, layer: &Layer) {
         facts::head(ui, theme, layer);
+        ui.spacing_mut().item_spacing.y = 0.0;
         let badges = &profile.layer_badges[id.index()];
         if !badges.is_empty() {
             ui.horizontal_wrapped(|ui| {

@@ -204,18 +204,18 @@ fn columns(s: &Scales) -> Vec<Column> {
     let bandwidth =
         prefixed(s.bytes_rate.unit, &[("B", "B/s"), ("kB", "kB/s"), ("MB", "MB/s"), ("GB", "GB/s"), ("TB", "TB/s")]);
     vec![
-        Column::text("Layer", 200.0, 3.0),
-        Column::text("Operator", 132.0, 1.0),
-        Column::figure("Median", 76.0).unit(s.time.unit).tip("Over the measured runs"),
-        Column::figure("± MAD", 76.0).unit(s.time.unit).tip("Median absolute deviation from the median"),
-        Column::figure("p90", 68.0).unit(s.time.unit).tip("9 of 10 runs were at most this slow"),
-        Column::figure("p99", 68.0).unit(s.time.unit).tip("99 of 100 runs were at most this slow"),
-        Column::figure("Share", 116.0).tip("Of the time of all layers; the bar is relative to the longest"),
+        Column::text("Layer", 184.0, 3.0),
+        Column::text("Operator", 112.0, 1.0),
+        Column::figure("Median", 78.0).unit(s.time.unit).tip("Over the measured runs"),
+        Column::figure("MAD", 68.0).unit(s.time.unit).tip("Median absolute deviation from the median"),
+        Column::figure("p90", 64.0).unit(s.time.unit).tip("9 of 10 runs were at most this slow"),
+        Column::figure("p99", 64.0).unit(s.time.unit).tip("99 of 100 runs were at most this slow"),
+        Column::figure("Share", 104.0).tip("Of the time of all layers; the bar is relative to the longest"),
         Column::figure("Work", 92.0).unit(flop).tip("Operations; a multiply-add counts as two"),
         Column::figure("Rate", 96.0).unit(rate).tip("Operations over the median time"),
         Column::figure("Bytes", 76.0).unit(s.bytes.unit).tip("Read and written"),
         Column::figure("Bandwidth", 104.0).unit(bandwidth).tip("Bytes read and written over the median time"),
-        Column::text("On", 48.0, 0.0).tip("The device that ran it"),
+        Column::text("On", 44.0, 0.0).tip("The device that ran it"),
         Column::text("Trust", 92.0, 1.0).tip("Findings that lower trust in this layer's figures"),
     ]
 }
@@ -292,6 +292,10 @@ fn layer_cell(cell: &Cell<'_>, profile: &Profile, scales: &Scales, layer: LayerI
                 _ => theme.text,
             };
             cell.figure(&text, color);
+            if let Some(worst) = profile.layer_badges[layer.index()].iter().map(|b| b.severity).max().filter(|_| strong)
+            {
+                cell.painter.circle_filled(pos2(cell.rect.left(), cell.rect.center().y), 2.5, theme.severity(worst));
+            }
         }
     }
 }
@@ -316,10 +320,12 @@ fn path_text(cell: &Cell<'_>, name: &str) {
     let mut x = cell.rect.left();
     if room > 24.0 && !scope.is_empty() {
         let rect = cell.rect.with_max_x(cell.rect.left() + room);
-        let scope_galley = crate::draw::galley(&cell.painter, scope, theme::sans(), theme.text_weak, rect.width());
-        let width = scope_galley.size().x;
-        cell.painter.galley(pos2(x, cell.rect.center().y - scope_galley.size().y / 2.0), scope_galley, theme.text_weak);
-        x += width;
+        for (part, width) in [(scope.trim_end_matches('/'), rect.width() - 6.0), ("/", 12.0)] {
+            let text = crate::draw::galley(&cell.painter, part, theme::sans(), theme.text_weak, width);
+            let used = text.size().x;
+            cell.painter.galley(pos2(x, cell.rect.center().y - text.size().y / 2.0), text, theme.text_weak);
+            x += used;
+        }
     }
     cell.painter.galley(pos2(x, cell.rect.center().y - leaf_galley.size().y / 2.0), leaf_galley, theme.text_strong);
 }

@@ -23,13 +23,17 @@ enum Axis {
 const GUTTER: f32 = 64.0;
 const AXIS_HEIGHT: f32 = 20.0;
 
+/// The trace (by address), the step, and whether weights are left out.
+type Shown = (usize, usize, bool);
+
 /// The memory panel.
 #[derive(Default)]
 pub struct MemoryView {
     axis: Axis,
-    without_weights: bool,
+    /// As chosen; until then weights are hidden where they dwarf the rest.
+    hide_weights: Option<bool>,
     /// Tensors alive at a step, kept while the step and the trace stay the same.
-    alive: Option<((usize, usize), Vec<usize>)>,
+    alive: Option<(Shown, Vec<usize>)>,
 }
 
 impl View for MemoryView {
@@ -65,8 +69,10 @@ impl View for MemoryView {
                 ];
                 segmented(ui, &mut self.axis, &axes);
             }
-            ui.checkbox(&mut self.without_weights, "Without weights")
-                .on_hover_text("Show what changes over a run, larger");
+            let mut hide = self.hides_weights(profile);
+            if ui.checkbox(&mut hide, "Hide weights").on_hover_text("Show what changes over a run, larger").changed() {
+                self.hide_weights = Some(hide);
+            }
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
                 for class in MemoryClass::ALL.into_iter().rev() {
                     if profile.memory.steps.iter().any(|s| s[class as usize] > 0) {
@@ -79,6 +85,7 @@ impl View for MemoryView {
         let space = ui.available_rect_before_wrap();
         // The picture above, the list of what is alive below; the list gets a third at most.
         let list_height = (space.height() * 0.36).clamp(72.0, 260.0);
+        let peak = self.peak(profile).unwrap_or(peak);
         let list = space.with_min_y(space.bottom() - list_height);
         let charts = space.with_max_y(list.top());
         let hovered = self.charts_ui(ui, charts, profile, peak, cx.selection, theme);
@@ -131,6 +138,23 @@ fn facts_ui(ui: &mut Ui, theme: &Theme, profile: &Profile) {
 }
 
 impl MemoryView {
+    fn hides_weights(&self, profile: &Profile) -> bool {
+        self.hide_weights.unwrap_or_else(|| {
+            let memory = &profile.memory;
+            let weights = memory.peak.map_or(0, |p| memory.steps[p][MemoryClass::Weights as usize]);
+            let rest = memory.peak_bytes() - weights;
+            rest > 0 && weights / rest >= 2
+        })
+    }
+
+    /// The step with the most of what is on show.
+    fn peak(&self, profile: &Profile) -> Option<usize> {
+        let first = usize::from(self.hides_weights(profile));
+        let steps = &profile.memory.steps;
+        let sum = |i: usize| steps[i][first..].iter().fold(0u64, |a, &b| a.saturating_add(b));
+        (0..steps.len()).max_by_key(|&i| (sum(i), std::cmp::Reverse(i)))
+    }
+
     fn lens(&self, memory: &MemoryIndex, plot: Rect) -> Lens {
         let end = match self.axis {
             Axis::Steps => memory.steps.len() as f64,
@@ -175,7 +199,7 @@ impl MemoryView {
             .with_max_y(rect.bottom() - AXIS_HEIGHT);
         let has_arena = !memory.arena.is_empty();
         let split = if has_arena { inner.top() + inner.height() * 0.48 } else { inner.bottom() };
-        let stack = inner.with_min_y(inner.top() + PAD + GRID).with_max_y(split - GRID);
+        let stack = inner.with_min_y(inner.top() + PAD * 2.0).with_max_y(split - GRID);
         let arena = inner.with_min_y(split + GRID * 4.0);
         let lens = self.lens(memory, inner);
         let painter = ui.painter().with_clip_rect(rect.intersect(ui.clip_rect()));
@@ -222,7 +246,7 @@ impl MemoryView {
 
     fn stack_ui(&self, painter: &Painter, rect: Rect, profile: &Profile, peak: usize, lens: Lens, theme: &Theme) {
         let memory = &profile.memory;
-        let first = usize::from(self.without_weights);
+        let first = usize::from(self.hides_weights(profile));
         let shown = |s: &[u64; 4]| s[first..].iter().fold(0u64, |a, &b| a.saturating_add(b));
         let most = memory.steps.iter().map(shown).max().unwrap_or(0).max(1) as f64;
         axis::value_axis(painter, theme, rect, most, format::bytes);
@@ -252,11 +276,6 @@ impl MemoryView {
             i = end;
         }
         painter.hline(rect.x_range(), rect.bottom() + 0.5, theme.line());
-        let peak = if self.without_weights {
-            (0..memory.steps.len()).max_by_key(|&i| (shown(&memory.steps[i]), std::cmp::Reverse(i))).unwrap_or(peak)
-        } else {
-            peak
-        };
         let bytes = shown(&memory.steps[peak]) as f64;
         let x = (lens.x(self.at(memory, peak)) + lens.x(self.at(memory, peak + 1))) / 2.0;
         let at = pos2(x, y(bytes));
@@ -291,10 +310,9 @@ impl MemoryView {
             let (x0, x1) = (lens.x(self.at(memory, t.first.index().min(last))), lens.x(self.at(memory, last + 1)));
             let y = |bytes: u64| rect.bottom() - (bytes as f64 / size) as f32 * rect.height();
             let cell = Rect::from_min_max(pos2(x0, y(end(t))), pos2(x1.max(x0 + 1.0), y(t.offset.unwrap_or(0))));
-            let class = t.producer.and_then(|l| profile.layer(l)).map(|l| l.class);
-            let base = class.map_or(theme.memory_class(t.class), |c| theme.class(c));
+            let base = theme.memory_class(t.class);
             let lit = t.producer.is_some_and(|l| selection.is_hovered(l) || selection.is_selected(l));
-            let fill = theme::mix(theme.surface[0], base, if lit { 0.95 } else { 0.55 });
+            let fill = theme::mix(theme.surface[0], base, if lit { 0.95 } else { 0.5 });
             let gap = if cell.width() > 3.0 { 0.5 } else { 0.0 };
             painter.rect_filled(
                 cell.shrink2(vec2(gap, if cell.height() > 3.0 { 0.5 } else { 0.0 })),
@@ -366,21 +384,30 @@ impl MemoryView {
         selection: &mut Selection,
         theme: &Theme,
     ) {
-        let key = (std::sync::Arc::as_ptr(&profile.trace).addr(), step);
+        let hide = self.hides_weights(profile);
+        let key = (std::sync::Arc::as_ptr(&profile.trace).addr(), step, hide);
+        let tensors = &profile.trace.memory.tensors;
         if self.alive.as_ref().map(|a| a.0) != Some(key) {
-            self.alive = Some((key, profile.memory.alive_at(&profile.trace.memory, step)));
+            let mut alive = profile.memory.alive_at(&profile.trace.memory, step);
+            alive.retain(|&i| !hide || tensors[i].class != MemoryClass::Weights);
+            self.alive = Some((key, alive));
         }
         let Some((_, alive)) = &self.alive else { return };
-        let tensors = &profile.trace.memory.tensors;
         let (head, _) = ui.allocate_exact_size(vec2(ui.available_width(), 28.0), Sense::hover());
         ui.painter().hline(head.x_range(), head.top() + 0.5, theme.line());
         let place = if peak { "at the peak" } else { "here" };
-        let words = format!(
+        let bytes = &profile.memory.steps[step];
+        let weights = bytes[MemoryClass::Weights as usize];
+        let kept = total(bytes) - if hide { weights } else { 0 };
+        let mut words = format!(
             "{} alive {place}: {} in step {step}, {}",
             format::plural(alive.len(), "tensor"),
-            format::bytes(total(&profile.memory.steps[step]) as f64),
+            format::bytes(kept as f64),
             profile.trace.layers[step].name
         );
+        if hide && weights > 0 {
+            words += &format!("; weights besides: {}", format::bytes(weights as f64));
+        }
         text_in(
             ui.painter(),
             head.shrink2(vec2(PAD, 0.0)),

@@ -149,7 +149,7 @@ impl ModelView {
         }
         let (head, _) = ui.allocate_exact_size(vec2(ui.available_width(), 24.0), Sense::hover());
         let words = match measure {
-            Measure::Time => ("Scope", "median, share"),
+            Measure::Time => ("Scope", "median"),
             Measure::Work => ("Scope", "estimated operations"),
         };
         let inner = head.shrink2(vec2(PAD, 0.0));

@@ -173,8 +173,9 @@ impl View for SummaryView {
                 draw::hairline(ui, theme);
                 let wide = ui.available_width() > 620.0;
                 if wide {
+                    ui.spacing_mut().item_spacing.x = 32.0;
                     ui.columns(2, |columns| {
-                        columns[0].spacing_mut().item_spacing.y = 2.0;
+                        columns.iter_mut().for_each(|c| c.spacing_mut().item_spacing = vec2(PAD, 0.0));
                         self.where_ui(&mut columns[0], theme);
                         self.conditions_ui(&mut columns[1], theme, profile);
                     });
@@ -182,6 +183,7 @@ impl View for SummaryView {
                     self.where_ui(ui, theme);
                     self.conditions_ui(ui, theme, profile);
                 }
+                ui.spacing_mut().item_spacing.x = PAD;
                 ui.add_space(PAD);
                 draw::hairline(ui, theme);
                 audit_ui(ui, theme, &profile.audit);
