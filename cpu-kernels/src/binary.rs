@@ -56,7 +56,7 @@ macro_rules! rows {
             }
             wide(
                 #[inline(always)]
-                || map2(x, y, out, $f),
+                move || map2(x, y, out, $f),
             );
             true
         }
@@ -114,15 +114,29 @@ rows! {
     (prelu, any, #[inline(always)] |a: T, b: T| if a < T::ZERO { a.mul(b) } else { a }),
 }
 
+/// out = out * x, where out has the elements' squares.
+fn cube<T: Number>(x: &[T], out: &mut [T]) -> bool {
+    wide(
+        #[inline(always)]
+        move || {
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = out.mul(x);
+            }
+        },
+    );
+    true
+}
+
 /// Powers, with the constant exponents that models use spelled out.
 fn pow<T: Number>(x: &[T], y: &[T], out: &mut [T]) -> bool {
     match y {
         [e] if *e == T::ONE.add(T::ONE) => mul(x, x, out),
+        [e] if x.len() == out.len() && *e == T::ONE.add(T::ONE).add(T::ONE) => mul(x, x, out) && cube(x, out),
         [e] if *e == T::ONE => mul(x, &[T::ONE], out),
         [e] if x.len() == out.len() && Some(*e) == T::HALF => {
             wide(
                 #[inline(always)]
-                || {
+                move || {
                     for (o, &x) in out.iter_mut().zip(x) {
                         *o = x.square_root();
                     }

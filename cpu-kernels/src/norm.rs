@@ -119,7 +119,7 @@ fn rows(
 fn add(x: &[f32], r: &[f32], y: &mut [f32]) {
     wide(
         #[inline(always)]
-        || {
+        move || {
             for ((y, &x), &r) in y.iter_mut().zip(x).zip(r) {
                 *y = x + r;
             }
@@ -129,11 +129,11 @@ fn add(x: &[f32], r: &[f32], y: &mut [f32]) {
 
 /// The sum of f over a row: blocks in vectors of f32, short enough to be accurate, and their sums in f64.
 #[inline(always)]
-fn row_sum(x: &[f32], f: impl Fn(f32) -> f32) -> f64 {
+fn row_sum(x: &[f32], f: impl Fn(f32) -> f32 + Copy) -> f64 {
     const LANES: usize = 32;
     wide(
         #[inline(always)]
-        || {
+        move || {
             let mut sum = 0.0;
             for block in x.chunks(32 * LANES) {
                 let mut lanes = [0f32; LANES];
@@ -158,7 +158,7 @@ fn inverse_deviation(x: &[f32], centre: f32, epsilon: f32) -> f64 {
     let squares = row_sum(
         x,
         #[inline(always)]
-        |v| (v - centre) * (v - centre),
+        move |v| (v - centre) * (v - centre),
     );
     1.0 / (squares / x.len() as f64 + f64::from(epsilon)).sqrt()
 }
@@ -167,7 +167,7 @@ fn inverse_deviation(x: &[f32], centre: f32, epsilon: f32) -> f64 {
 fn affine(y: &mut [f32], centre: f32, factor: f32, scale: Option<&[f32]>, bias: Option<&[f32]>) {
     wide(
         #[inline(always)]
-        || match (scale, bias) {
+        move || match (scale, bias) {
             (Some(s), Some(b)) => {
                 for ((y, &s), &b) in y.iter_mut().zip(s).zip(b) {
                     *y = (*y - centre) * factor * s + b;
@@ -196,7 +196,7 @@ fn affine(y: &mut [f32], centre: f32, factor: f32, scale: Option<&[f32]>, bias: 
 fn scale_shift(x: &[f32], a: f32, b: f32, y: &mut [f32]) {
     wide(
         #[inline(always)]
-        || {
+        move || {
             for (y, &x) in y.iter_mut().zip(x) {
                 *y = x * a + b;
             }
@@ -302,7 +302,7 @@ pub fn group_norm(
                 let (a, b) = (inv_std * scale[first + i], bias[first + i]);
                 wide(
                     #[inline(always)]
-                    || {
+                    move || {
                         for (y, &x) in y.iter_mut().zip(x) {
                             *y = (x - centre) * a + b;
                         }

@@ -168,11 +168,11 @@ pub fn quantize_linear<T: Quantized>(
         let one = |x: f32, scale: f32, zero: f32| T::from_whole((x / scale).round_ties_even() + zero);
         wide(
             #[inline(always)]
-            || {
-                if let [scale] = scale {
+            move || {
+                if let &[scale] = scale {
                     let zero = zero_at(0);
                     for (y, &x) in y.iter_mut().zip(x) {
-                        *y = one(x, *scale, zero);
+                        *y = one(x, scale, zero);
                     }
                 } else {
                     for (i, (y, &x)) in y.iter_mut().zip(x).enumerate() {
@@ -205,11 +205,11 @@ pub fn dequantize_linear<T: Quantized>(
         let one = |x: T, scale: f32, zero: i32| x.to_i32().wrapping_sub(zero) as f32 * scale;
         wide(
             #[inline(always)]
-            || {
-                if let [scale] = scale {
+            move || {
+                if let &[scale] = scale {
                     let zero = zero_at(0);
                     for (y, &x) in y.iter_mut().zip(x) {
-                        *y = one(x, *scale, zero);
+                        *y = one(x, scale, zero);
                     }
                 } else {
                     for (i, (y, &x)) in y.iter_mut().zip(x).enumerate() {
@@ -227,13 +227,12 @@ pub fn range_with_zero(pool: &Pool, x: &[f32]) -> (f32, f32) {
     pool.for_ranges(x.len(), GRAIN, &|r| {
         let (lo, hi) = wide(
             #[inline(always)]
-            || {
+            move || {
                 let (mut lo, mut hi) = ([0f32; 16], [0f32; 16]);
-                let (chunks, rest) = x[r.clone()].as_chunks::<16>();
+                let (chunks, rest) = x[r].as_chunks::<16>();
                 for chunk in chunks {
-                    for j in 0..16 {
-                        lo[j] = if chunk[j] < lo[j] { chunk[j] } else { lo[j] };
-                        hi[j] = if chunk[j] > hi[j] { chunk[j] } else { hi[j] };
+                    for ((lo, hi), &v) in lo.iter_mut().zip(&mut hi).zip(chunk) {
+                        (*lo, *hi) = (lo.min(v), hi.max(v));
                     }
                 }
                 for ((lo, hi), &v) in lo.iter_mut().zip(&mut hi).zip(rest) {

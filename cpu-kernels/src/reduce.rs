@@ -227,18 +227,11 @@ fn run<T: Number, F: Fold<T>>(
             let base = Walk::new(&kept.dims, [&kept.strides], row).at[0] as usize + first;
             let mut acc = [F::START; STRIP];
             let mut at = Walk::new(&reduced.dims, [&reduced.strides], 0);
-            wide(
-                #[inline(always)]
-                || {
-                    for _ in 0..times {
-                        let start = base + at.at[0] as usize;
-                        for (acc, &x) in acc.iter_mut().zip(&x[start..start + width]) {
-                            *acc = F::take(*acc, x);
-                        }
-                        at.step();
-                    }
-                },
-            );
+            for _ in 0..times {
+                let start = base + at.at[0] as usize;
+                take_row::<T, F>(&mut acc, &x[start..start + width]);
+                at.step();
+            }
             // SAFETY: each unit is its own part of its own output row.
             let out = unsafe { y.slice(row * plan.inner + first..row * plan.inner + first + width) };
             for (out, &acc) in out.iter_mut().zip(&acc) {
@@ -248,13 +241,36 @@ fn run<T: Number, F: Fold<T>>(
     });
 }
 
+/// Takes each element of a row into the accumulator of its column.
+#[inline]
+fn take_row<T: Number, F: Fold<T>>(acc: &mut [F::Acc; STRIP], x: &[T]) {
+    const LANES: usize = 16;
+    wide(
+        #[inline(always)]
+        move || {
+            let (chunks, rest) = x.as_chunks::<LANES>();
+            let mut groups = acc.chunks_exact_mut(LANES);
+            for (chunk, group) in chunks.iter().zip(&mut groups) {
+                let mut next = [F::START; LANES];
+                for j in 0..LANES {
+                    next[j] = F::take(group[j], chunk[j]);
+                }
+                group.copy_from_slice(&next);
+            }
+            for (acc, &x) in acc[chunks.len() * LANES..].iter_mut().zip(rest) {
+                *acc = F::take(*acc, x);
+            }
+        },
+    );
+}
+
 /// Folds a contiguous row in lanes, which the compiler makes vectors.
 #[inline]
 fn fold_row<T: Number, F: Fold<T>>(x: &[T]) -> F::Acc {
     const LANES: usize = 16;
     wide(
         #[inline(always)]
-        || {
+        move || {
             let mut lanes = [F::START; LANES];
             let mut chunks = x.chunks_exact(LANES);
             for chunk in &mut chunks {

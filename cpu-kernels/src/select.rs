@@ -85,7 +85,7 @@ fn map<T: Copy + Sync>(
     a: &[T],
     b: &[T],
     y: &mut [u8],
-    f: impl Fn(T, T) -> bool + Sync,
+    f: impl Fn(T, T) -> bool + Sync + Copy,
 ) -> Result<(), KernelError> {
     expect_len("the first operand", a.len(), plan.operand_len(0))?;
     expect_len("the second operand", b.len(), plan.operand_len(1))?;
@@ -97,10 +97,16 @@ fn map<T: Copy + Sync>(
         let (a, b, n) = (&a[ra], &b[rb], y.len());
         wide(
             #[inline(always)]
-            || match (a.len() == n, b.len() == n) {
-                (true, true) => (0..n).for_each(|i| y[i] = u8::from(f(a[i], b[i]))),
-                (true, false) => (0..n).for_each(|i| y[i] = u8::from(f(a[i], b[0]))),
-                (false, true) => (0..n).for_each(|i| y[i] = u8::from(f(a[0], b[i]))),
+            move || match (a.len() == n, b.len() == n) {
+                (true, true) => y.iter_mut().zip(a.iter().zip(b)).for_each(|(y, (&a, &b))| *y = u8::from(f(a, b))),
+                (true, false) => {
+                    let b = b[0];
+                    y.iter_mut().zip(a).for_each(|(y, &a)| *y = u8::from(f(a, b)));
+                }
+                (false, true) => {
+                    let a = a[0];
+                    y.iter_mut().zip(b).for_each(|(y, &b)| *y = u8::from(f(a, b)));
+                }
                 (false, false) => y.fill(u8::from(f(a[0], b[0]))),
             },
         );
@@ -158,22 +164,25 @@ fn select<T: bytemuck::Pod, const E: usize>(
             return;
         }
         let value = |v: &[u8; E]| bytemuck::pod_read_unaligned::<T>(v);
-        let mut put = |i: usize, v: T| y[i].copy_from_slice(bytemuck::bytes_of(&v));
+        // Both choices are read whatever the condition, and in step: a loop without branches.
+        let rows = y.iter_mut().zip(cond);
+        let put =
+            |y: &mut [u8; E], c: u8, a: T, b: T| y.copy_from_slice(bytemuck::bytes_of(&if c != 0 { a } else { b }));
         wide(
             #[inline(always)]
-            || match (a.len() == n, b.len() == n) {
-                (true, true) => (0..n).for_each(|i| put(i, if cond[i] != 0 { value(&a[i]) } else { value(&b[i]) })),
+            move || match (a.len() == n, b.len() == n) {
+                (true, true) => rows.zip(a.iter().zip(b)).for_each(|((y, &c), (a, b))| put(y, c, value(a), value(b))),
                 (true, false) => {
                     let b = value(&b[0]);
-                    (0..n).for_each(|i| put(i, if cond[i] != 0 { value(&a[i]) } else { b }));
+                    rows.zip(a).for_each(|((y, &c), a)| put(y, c, value(a), b));
                 }
                 (false, true) => {
                     let a = value(&a[0]);
-                    (0..n).for_each(|i| put(i, if cond[i] != 0 { a } else { value(&b[i]) }));
+                    rows.zip(b).for_each(|((y, &c), b)| put(y, c, a, value(b)));
                 }
                 (false, false) => {
                     let (a, b) = (value(&a[0]), value(&b[0]));
-                    (0..n).for_each(|i| put(i, if cond[i] != 0 { a } else { b }));
+                    rows.for_each(|(y, &c)| put(y, c, a, b));
                 }
             },
         );

@@ -127,7 +127,7 @@ const LANES: usize = 32;
 fn row_in_place(kind: SoftmaxKind, row: &mut [f32]) {
     wide(
         #[inline(always)]
-        || {
+        move || {
             let max = row_max(row);
             match kind {
                 SoftmaxKind::Softmax => {

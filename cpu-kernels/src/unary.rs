@@ -175,16 +175,17 @@ fn each_in_place<T: Copy + Send + Sync>(pool: &Pool, grain: usize, y: &mut [T], 
 
 /// A loop over `y` for the widest vectors of the machine.
 #[inline(always)]
-fn lanes<T: Number>(y: &mut [T], f: impl Fn(T) -> T) {
+fn lanes<T: Number>(y: &mut [T], f: impl Fn(T) -> T + Copy) {
     // By way of a block on the stack: a loop that may leave an element as it is becomes conditional stores in place.
     let mut block = [T::ZERO; 512];
     for y in y.chunks_mut(512) {
         let block = &mut block[..y.len()];
         block.copy_from_slice(y);
+        let block = &*block;
         wide(
             #[inline(always)]
-            || {
-                for (y, &v) in y.iter_mut().zip(block.iter()) {
+            move || {
+                for (y, &v) in y.iter_mut().zip(block) {
                     *y = f(v);
                 }
             },
@@ -194,39 +195,15 @@ fn lanes<T: Number>(y: &mut [T], f: impl Fn(T) -> T) {
 
 pub(crate) fn slice_number<T: Number>(op: NumberOp<T>, y: &mut [T]) {
     match op {
-        NumberOp::Neg => lanes(
-            y,
-            #[inline(always)]
-            |v| v.neg(),
-        ),
-        NumberOp::Abs => lanes(
-            y,
-            #[inline(always)]
-            |v| v.abs(),
-        ),
-        NumberOp::Sign => lanes(
-            y,
-            #[inline(always)]
-            |v| v.sign(),
-        ),
-        NumberOp::BitNot => lanes(
-            y,
-            #[inline(always)]
-            |v| v.bit_not(),
-        ),
-        NumberOp::Relu => lanes(
-            y,
-            #[inline(always)]
-            |v| if v < T::ZERO { T::ZERO } else { v },
-        ),
-        NumberOp::Clip(lo, hi) => lanes(
-            y,
-            #[inline(always)]
-            |v| {
-                let v = if v < lo { lo } else { v };
-                if v > hi { hi } else { v }
-            },
-        ),
+        NumberOp::Neg => lanes(y, move |v| v.neg()),
+        NumberOp::Abs => lanes(y, move |v| v.abs()),
+        NumberOp::Sign => lanes(y, move |v| v.sign()),
+        NumberOp::BitNot => lanes(y, move |v| v.bit_not()),
+        NumberOp::Relu => lanes(y, move |v| if v < T::ZERO { T::ZERO } else { v }),
+        NumberOp::Clip(lo, hi) => lanes(y, move |v| {
+            let v = if v < lo { lo } else { v };
+            if v > hi { hi } else { v }
+        }),
     }
 }
 
@@ -234,29 +211,13 @@ pub(crate) fn slice_number<T: Number>(op: NumberOp<T>, y: &mut [T]) {
 pub fn slice_f32(op: UnaryOp, y: &mut [f32]) {
     use UnaryOp::*;
     match op {
-        Neg => lanes(
-            y,
-            #[inline(always)]
-            |v| -v,
-        ),
-        Abs => lanes(
-            y,
-            #[inline(always)]
-            |v| v.abs(),
-        ),
+        Neg => lanes(y, move |v| -v),
+        Abs => lanes(y, move |v| v.abs()),
         Sign => slice_number(NumberOp::Sign, y),
         Sqrt => vm::sqrt_in_place(y),
         Rsqrt => vm::rsqrt_in_place(y),
-        Reciprocal => lanes(
-            y,
-            #[inline(always)]
-            |v| 1.0 / v,
-        ),
-        Square => lanes(
-            y,
-            #[inline(always)]
-            |v| v * v,
-        ),
+        Reciprocal => lanes(y, move |v| 1.0 / v),
+        Square => lanes(y, move |v| v * v),
         Exp => vm::exp_in_place(y),
         Log => vm::log_in_place(y),
         Erf => vm::erf_in_place(y),
@@ -267,82 +228,27 @@ pub fn slice_f32(op: UnaryOp, y: &mut [f32]) {
         GeluTanh => vm::gelu_tanh_in_place(y),
         Softplus => vm::softplus_in_place(y),
         Relu => slice_number(NumberOp::Relu, y),
-        Floor => lanes(
-            y,
-            #[inline(always)]
-            |v| v.floor(),
-        ),
-        Ceil => lanes(
-            y,
-            #[inline(always)]
-            |v| v.ceil(),
-        ),
-        Round => lanes(
-            y,
-            #[inline(always)]
-            |v| v.round_ties_even(),
-        ),
-        Trunc => lanes(
-            y,
-            #[inline(always)]
-            |v| v.trunc(),
-        ),
-        Softsign => lanes(
-            y,
-            #[inline(always)]
-            |v| v / (1.0 + v.abs()),
-        ),
-        LeakyRelu(a) => lanes(
-            y,
-            #[inline(always)]
-            |v| if v < 0.0 { a * v } else { v },
-        ),
-        HardSigmoid { alpha, beta } => lanes(
-            y,
-            #[inline(always)]
-            |v| unit(alpha * v + beta),
-        ),
-        HardSwish => lanes(
-            y,
-            #[inline(always)]
-            |v| v * unit(v * (1.0 / 6.0) + 0.5),
-        ),
-        ThresholdedRelu(a) => lanes(
-            y,
-            #[inline(always)]
-            |v| if v <= a { 0.0 } else { v },
-        ),
+        Floor => lanes(y, move |v| v.floor()),
+        Ceil => lanes(y, move |v| v.ceil()),
+        Round => lanes(y, move |v| v.round_ties_even()),
+        Trunc => lanes(y, move |v| v.trunc()),
+        Softsign => lanes(y, move |v| v / (1.0 + v.abs())),
+        LeakyRelu(a) => lanes(y, move |v| if v < 0.0 { a * v } else { v }),
+        HardSigmoid { alpha, beta } => lanes(y, move |v| unit(alpha * v + beta)),
+        HardSwish => lanes(y, move |v| v * unit(v * (1.0 / 6.0) + 0.5)),
+        ThresholdedRelu(a) => lanes(y, move |v| if v <= a { 0.0 } else { v }),
         Clip { lo, hi } => slice_number(NumberOp::Clip(lo, hi), y),
-        Shrink { lambd, bias } => lanes(
-            y,
-            #[inline(always)]
-            |v| shrink(v, lambd, bias),
-        ),
-        QuickGelu(a) => with(y, vm::sigmoid_in_place, |v| a * v, |v, s| v * s),
-        Mish => with(
-            y,
-            |t| {
-                vm::softplus_in_place(t);
-                vm::tanh_in_place(t)
-            },
-            |v| v,
-            |v, t| v * t,
-        ),
+        Shrink { lambd, bias } => lanes(y, move |v| shrink(v, lambd, bias)),
+        QuickGelu(a) => lanes(y, move |v| v / (1.0 + vm::exp_lane(-a * v))),
+        Mish => lanes(y, |v| {
+            // tanh(ln(1 + e)) = e (e + 2) / (e (e + 2) + 2); from 20 on it is 1.
+            let e = vm::exp_lane(if v > 20.0 { 20.0 } else { v });
+            let t = e * (e + 2.0);
+            v * (t / (t + 2.0))
+        }),
         Elu(_) | Selu { .. } | Celu(_) | Sin | Cos | Tan | Asin | Acos | Atan | Sinh | Cosh | Asinh | Acosh | Atanh => {
             y.iter_mut().for_each(|v| *v = scalar_f32(op, *v));
         }
-    }
-}
-
-/// y = join(y, f(before(y))), block by block.
-#[inline(always)]
-fn with(y: &mut [f32], f: impl Fn(&mut [f32]), before: impl Fn(f32) -> f32, join: impl Fn(f32, f32) -> f32) {
-    let mut t = [0f32; 512];
-    for y in y.chunks_mut(512) {
-        let t = &mut t[..y.len()];
-        t.iter_mut().zip(y.iter()).for_each(|(t, &v)| *t = before(v));
-        f(t);
-        y.iter_mut().zip(t.iter()).for_each(|(v, &t)| *v = join(*v, t));
     }
 }
 

@@ -45,7 +45,7 @@ macro_rules! loops {
             assert_eq!(x.len(), y.len(), "input and output of a unary function differ in length");
             wide(
                 #[inline(always)]
-                || {
+                move || {
                     for (y, &$v) in y.iter_mut().zip(x) {
                         *y = $f;
                     }
@@ -56,7 +56,7 @@ macro_rules! loops {
         pub fn $in_place(y: &mut [f32]) {
             wide(
                 #[inline(always)]
-                || {
+                move || {
                     for y in y {
                         let $v = *y;
                         *y = $f;
