@@ -29,8 +29,8 @@ fn main() {
             let epi = Epilogue { bias: Some(&bias), activation, ..Epilogue::default() };
             let (mut rate, mut best) = (0.0f64, f64::INFINITY);
             let flops = 2.0 * (m * n * k) as f64;
-            let repeat = (2e8 / flops).ceil() as usize;
-            for _ in 0..7 {
+            let repeat = (3e7 / flops).ceil() as usize;
+            for _ in 0..60 {
                 rate = rate.max(fma_rate());
                 let start = Instant::now();
                 for _ in 0..repeat {
@@ -70,7 +70,7 @@ fn fma_rate() -> f64 {
             (ops.sum(sum), 12 * 2 * ops.len())
         }
     }
-    let count = 200_000;
+    let count = 20_000;
     let start = Instant::now();
     let (sum, flops) = Chains(black_box(count)).dispatch();
     black_box(sum);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use rten_simd::ops::{BitOps, FloatOps, NumOps};
+use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, SimdIterable, SimdOp, SimdUnaryOp};
 
 use crate::gemm::kernel::{Bias, Block, Left, TileSize};

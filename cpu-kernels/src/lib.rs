@@ -1,1 +1,26 @@
 //! cpu-kernels
+
+pub mod attention;
+pub mod binary;
+pub mod broadcast;
+pub mod conv;
+pub mod cast;
+pub mod error;
+pub mod gemm;
+pub mod movement;
+pub mod norm;
+pub mod number;
+#[cfg(test)]
+mod oracle;
+pub mod pool;
+pub mod pooling;
+pub mod quant;
+pub mod quantize;
+pub mod reduce;
+pub mod select;
+pub mod shape;
+pub mod softmax;
+mod split;
+pub mod unary;
+pub mod vecmath;
+mod wide;

@@ -4,6 +4,7 @@ use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 
 use super::epilogue::{Activation, Finish, RowBias};
+use super::pack::RowCopy;
 
 /// The widest tile in rows and in columns, over all instruction sets.
 const MAX_ROWS: usize = 12;
@@ -110,9 +111,9 @@ impl SimdOp for Block<'_> {
         loop {
             let end = self.k.min(p + depth);
             if lanes >= 16 {
-                self.slab::<I, 12>(isa, p, end, early_bias);
+                self.turned_slab::<I, 12>(isa, p, end, early_bias);
             } else {
-                self.slab::<I, 6>(isa, p, end, early_bias);
+                self.turned_slab::<I, 6>(isa, p, end, early_bias);
             }
             p = end;
             if p >= self.k {
@@ -124,6 +125,29 @@ impl SimdOp for Block<'_> {
 }
 
 impl Block<'_> {
+    /// Adds the products over `p..end`. Where the rows of A lie so far apart that they would fall on the same lines of the caches,
+    /// a packed copy stands in for them.
+    #[inline(always)]
+    fn turned_slab<I: Isa, const MR: usize>(&self, isa: I, p: usize, end: usize, early_bias: bool) {
+        let apart = self.a.panel == 0 && self.a.step == 1 && self.a.row % 512 == 0;
+        if !apart || self.rows.len() < 4 * MR || self.columns.len() < 64 || p == end {
+            return self.slab::<I, MR>(isa, p, end, early_bias);
+        }
+        let panel = (end - p) * MR;
+        let mut copy = RowCopy::take(self.rows.len().div_ceil(MR) * panel);
+        for (i, copy) in self.rows.clone().step_by(MR).zip(copy.floats().chunks_exact_mut(panel)) {
+            for r in 0..MR.min(self.rows.end - i) {
+                let from = self.a.data.wrapping_add((i + r) * self.a.row + p);
+                // SAFETY: the caller of the block vouches for A at this row and all of k.
+                let from = unsafe { std::slice::from_raw_parts(from, end - p) };
+                copy[r..].iter_mut().step_by(MR).zip(from).for_each(|(to, &x)| *to = x);
+            }
+        }
+        let first = self.rows.start / MR * panel + p * MR;
+        let a = Left { data: copy.floats().as_ptr().wrapping_sub(first), row: 1, step: MR, panel };
+        Block { a, ..self.clone() }.slab::<I, MR>(isa, p, end, early_bias);
+    }
+
     /// Adds the products over `p..end` to the block.
     #[inline(always)]
     fn slab<I: Isa, const MR: usize>(&self, isa: I, p: usize, end: usize, early_bias: bool) {
@@ -266,8 +290,7 @@ impl Tile<'_> {
             }
         }
 
-        // SAFETY: the caller of the block vouches for A at these rows and all of k.
-        let a = unsafe { block.a.data.add(block.a.at(i, self.p, tile_rows)) };
+        let a = block.a.data.wrapping_add(block.a.at(i, self.p, tile_rows));
         let (row, step) = (block.a.row, block.a.step);
         let (b_step, b_panel) = (block.b_step, block.b_panel);
         let mut b = self.b;

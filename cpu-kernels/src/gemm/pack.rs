@@ -22,6 +22,12 @@ impl Aligned {
         Aligned { lines: vec![bytemuck::Zeroable::zeroed(); len.div_ceil(16)] }
     }
 
+    fn grow(&mut self, len: usize) {
+        if self.lines.len() * 16 < len {
+            *self = Aligned::zeroed(len);
+        }
+    }
+
     pub(crate) fn floats(&self) -> &[f32] {
         bytemuck::cast_slice(&self.lines)
     }
@@ -33,18 +39,40 @@ impl Aligned {
 
 thread_local! {
     static SCRATCH: Cell<Aligned> = const { Cell::new(Aligned { lines: Vec::new() }) };
+    static ROWS: Cell<Aligned> = const { Cell::new(Aligned { lines: Vec::new() }) };
 }
 
 /// Calls `f` with `len` floats of this thread's scratch memory, whose content is arbitrary.
 pub(crate) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     // Taken for the time of the call: a call inside the call finds an empty one.
     let mut scratch = SCRATCH.take();
-    if scratch.lines.len() * 16 < len {
-        scratch = Aligned::zeroed(len);
-    }
+    scratch.grow(len);
     let result = f(&mut scratch.floats_mut()[..len]);
     SCRATCH.set(scratch);
     result
+}
+
+/// This thread's memory for copies of rows, lent to the kernel. (A guard instead of a closure, for the kernel must be inlined where
+/// its instruction set is enabled.)
+pub(super) struct RowCopy(Aligned);
+
+impl RowCopy {
+    /// At least `len` floats of arbitrary content.
+    pub(super) fn take(len: usize) -> RowCopy {
+        let mut memory = ROWS.take();
+        memory.grow(len);
+        RowCopy(memory)
+    }
+
+    pub(super) fn floats(&mut self) -> &mut [f32] {
+        self.0.floats_mut()
+    }
+}
+
+impl Drop for RowCopy {
+    fn drop(&mut self) {
+        ROWS.set(std::mem::take(&mut self.0));
+    }
 }
 
 /// A matrix in row-major storage of `row` floats a row, read as [k, n]; `transposed` where it is stored as [n, k].

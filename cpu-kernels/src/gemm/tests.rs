@@ -2,7 +2,7 @@ use super::*;
 use crate::oracle::{Rng, matmul, rel_err};
 
 /// Sizes around the edges of tiles and blocks, and none at all.
-const SIZES: [(usize, usize, usize); 18] = [
+const SIZES: [(usize, usize, usize); 20] = [
     (0, 5, 3),
     (5, 0, 3),
     (5, 3, 0),
@@ -21,6 +21,9 @@ const SIZES: [(usize, usize, usize); 18] = [
     (127, 129, 130),
     (200, 300, 100),
     (385, 40, 600),
+    // Rows that are copied, for they lie a power of two apart.
+    (50, 70, 512),
+    (199, 300, 1024),
 ];
 
 fn expected(m: usize, n: usize, product: &[f64], epi: &Epilogue) -> Vec<f64> {
@@ -107,6 +110,41 @@ fn packed_rows_match_f64() {
             let err = rel_err(&out, &expected);
             assert!(err < 2e-6, "{m} {n} {k}: {err}");
         }
+    }
+}
+
+/// The kernel of machines with four lanes, on any machine.
+#[test]
+fn the_portable_kernel_matches_f64() {
+    use rten_simd::isa::GenericIsa;
+    let mut rng = Rng::fresh();
+    let width = 8;
+    for (m, n, k) in SIZES {
+        let a = rng.floats(m * k);
+        let b = rng.floats(k * n);
+        let bias = rng.floats(n);
+        let mut panels = vec![f32::NAN; n.div_ceil(width) * width * k];
+        pack_columns(Plain { data: &b, row: n, transposed: false }, k, 0..n, width, &mut panels);
+        let mut out = vec![f32::NAN; m * n];
+        let block = Block {
+            a: Left::rows(&a, k),
+            rows: 0..m,
+            b: panels.as_ptr(),
+            b_step: width,
+            b_panel: width * k,
+            columns: 0..n,
+            k,
+            out: out.as_mut_ptr(),
+            out_row: n,
+            alpha: 0.5,
+            bias: Bias::Columns(&bias),
+            activation: Activation::Relu,
+            residual: None,
+        };
+        block.eval(GenericIsa::new());
+        let epi = Epilogue { bias: Some(&bias), alpha: 0.5, activation: Activation::Relu, residual: None };
+        let err = rel_err(&out, &expected(m, n, &matmul(m, n, k, &a, false, &b, false), &epi));
+        assert!(err < 3e-6, "{m} {n} {k}: {err}");
     }
 }
 

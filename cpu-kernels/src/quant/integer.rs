@@ -1,0 +1,200 @@
+//! Products of 8-bit integers with zero points, exact: the semantics of ONNX's MatMulInteger.
+
+use super::dot::{COLUMNS, Columns};
+use super::int8::for_tiles;
+use crate::gemm::{check, size};
+use crate::pool::{Pool, SendPtr};
+
+/// Bytes that are signed or not.
+#[derive(Clone, Copy, Debug)]
+pub enum Bytes<'a> {
+    /// Signed.
+    I8(&'a [i8]),
+    /// Unsigned.
+    U8(&'a [u8]),
+}
+
+impl Bytes<'_> {
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Bytes::I8(x) => x.len(),
+            Bytes::U8(x) => x.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn get(&self, i: usize) -> i16 {
+        match self {
+            Bytes::I8(x) => i16::from(x[i]),
+            Bytes::U8(x) => i16::from(x[i]),
+        }
+    }
+
+    /// Zero point number `i`: there are none, one for all, or one for each.
+    fn zero(&self, i: usize) -> i16 {
+        match self.len() {
+            0 => 0,
+            1 => self.get(0),
+            _ => self.get(i),
+        }
+    }
+
+    fn check_zeros(&self, count: usize, name: &str) {
+        let len = self.len();
+        assert!(len <= 1 || len == count, "`{name}` must have none, one or {count} elements, not {len}");
+    }
+}
+
+/// The right operand [k, n] of an integer product with its zero points, packed once.
+#[derive(Clone)]
+pub struct PackedIntegerB {
+    columns: Columns,
+    /// The zero point of each column, in the packed (signed) numbers; empty where all are 0.
+    zeros: Vec<i32>,
+}
+
+impl std::fmt::Debug for PackedIntegerB {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PackedIntegerB([{}, {}])", self.columns.k, self.columns.n)
+    }
+}
+
+impl PackedIntegerB {
+    /// Packs `b`, row-major [k, n], with no zero point, one for all or one for each column.
+    pub fn pack(b: Bytes, k: usize, n: usize, zero: Bytes) -> PackedIntegerB {
+        check(k, n, b.len(), "b");
+        zero.check_zeros(n, "b_zero");
+        // Unsigned numbers are moved by 128 into the signed range, their zero points with them.
+        let shift = if matches!(b, Bytes::U8(_)) { 128 } else { 0 };
+        let columns = Columns::pack(k, n, |p, j| (b.get(p * n + j) - shift) as i8);
+        let mut zeros: Vec<i32> = (0..n).map(|j| i32::from(zero.zero(j) - shift)).collect();
+        if zeros.iter().all(|&z| z == 0) {
+            zeros = Vec::new();
+        }
+        PackedIntegerB { columns, zeros }
+    }
+
+    /// The inner dimension.
+    pub fn k(&self) -> usize {
+        self.columns.k
+    }
+
+    /// The number of columns.
+    pub fn n(&self) -> usize {
+        self.columns.n
+    }
+
+    /// The memory that the packed operand takes.
+    pub fn bytes(&self) -> usize {
+        self.columns.bytes() + size_of_val(self.zeros.as_slice())
+    }
+}
+
+/// `out = (a - a_zero) * (b - b_zero)` in 32-bit integers (which wrap), with `a` row-major [m, k] and `b` row-major [k, n]. Zero
+/// points: none, one for all, or one for each row of `a` and each column of `b`.
+pub fn matmul_integer(
+    pool: &Pool,
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Bytes,
+    a_zero: Bytes,
+    b: Bytes,
+    b_zero: Bytes,
+    out: &mut [i32],
+) {
+    matmul_integer_packed(pool, m, a, a_zero, &PackedIntegerB::pack(b, k, n, b_zero), out);
+}
+
+/// [`matmul_integer`] with a packed right operand.
+pub fn matmul_integer_packed(pool: &Pool, m: usize, a: Bytes, a_zero: Bytes, b: &PackedIntegerB, out: &mut [i32]) {
+    let (k, n) = (b.k(), b.n());
+    check(m, k, a.len(), "a");
+    check(m, n, out.len(), "out");
+    a_zero.check_zeros(m, "a_zero");
+    if out.is_empty() {
+        return;
+    }
+    let len = b.columns.row();
+    let mut rows = vec![0i16; size(m, len)];
+    if len > 0 {
+        pool.for_chunks_mut(&mut rows, len, |i, row| {
+            let zero = a_zero.zero(i);
+            match a {
+                Bytes::I8(a) => row.iter_mut().zip(&a[i * k..][..k]).for_each(|(r, &x)| *r = i16::from(x) - zero),
+                Bytes::U8(a) => row.iter_mut().zip(&a[i * k..][..k]).for_each(|(r, &x)| *r = i16::from(x) - zero),
+            }
+        });
+    }
+    let target = SendPtr(out.as_mut_ptr());
+    for_tiles(pool, m, &b.columns, |first, count, panels| {
+        let rows = &rows[first * len..(first + count) * len];
+        let sums: Vec<i32> = if b.zeros.is_empty() || len == 0 {
+            vec![0; count]
+        } else {
+            rows.chunks_exact(len).map(|row| row.iter().map(|&x| i32::from(x)).sum()).collect()
+        };
+        for panel in panels {
+            let tile = b.columns.tile(rows, panel);
+            let start = panel * COLUMNS;
+            let width = COLUMNS.min(n - start);
+            for r in 0..count {
+                // SAFETY: jobs have different rows or panels, so these columns of this row are this job's alone.
+                let out = unsafe { std::slice::from_raw_parts_mut(target.get().add((first + r) * n + start), width) };
+                out.copy_from_slice(&tile[r][..width]);
+                if !b.zeros.is_empty() {
+                    for (out, &zero) in out.iter_mut().zip(&b.zeros[start..]) {
+                        *out = out.wrapping_sub(zero.wrapping_mul(sums[r]));
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oracle::Rng;
+
+    #[test]
+    fn products_are_exact() {
+        let mut rng = Rng::fresh();
+        for (m, n, k) in
+            [(0, 3, 4), (3, 0, 4), (3, 4, 0), (1, 1, 1), (1, 70, 33), (5, 16, 7), (13, 47, 100), (70, 65, 64)]
+        {
+            for kinds in 0..4 {
+                for zeros in 0..3 {
+                    let mut bytes = |len: usize| (0..len).map(|_| rng.bits() as u8).collect::<Vec<u8>>();
+                    let count = |each: usize| [0, 1, each][zeros];
+                    let (a, b, az, bz) = (bytes(m * k), bytes(k * n), bytes(count(m)), bytes(count(n)));
+                    let as_i8 = |x: &[u8]| x.iter().map(|&v| v as i8).collect::<Vec<i8>>();
+                    let (a8, b8, az8, bz8) = (as_i8(&a), as_i8(&b), as_i8(&az), as_i8(&bz));
+                    let (sa, sb) = (kinds & 1 == 1, kinds & 2 == 2);
+                    let (a, az) = if sa { (Bytes::I8(&a8), Bytes::I8(&az8)) } else { (Bytes::U8(&a), Bytes::U8(&az)) };
+                    let (b, bz) = if sb { (Bytes::I8(&b8), Bytes::I8(&bz8)) } else { (Bytes::U8(&b), Bytes::U8(&bz)) };
+                    let expected: Vec<i32> = (0..m * n)
+                        .map(|i| {
+                            (0..k)
+                                .map(|p| {
+                                    let x = i32::from(a.get(i / n * k + p)) - i32::from(az.zero(i / n));
+                                    x * (i32::from(b.get(p * n + i % n)) - i32::from(bz.zero(i % n)))
+                                })
+                                .sum()
+                        })
+                        .collect();
+                    for threads in [1, 2, 3] {
+                        let mut out = vec![-1; m * n];
+                        matmul_integer(&Pool::new(threads), m, n, k, a, az, b, bz, &mut out);
+                        assert_eq!(out, expected, "{m} {n} {k}, signed {sa} {sb}, {threads} threads");
+                    }
+                }
+            }
+        }
+    }
+}
