@@ -67,6 +67,7 @@ pub fn render_view(
     picture::take(&mut harness)
 }
 
-fn longest_layer(profile: &Profile) -> Option<profiler::LayerId> {
+/// The layer that takes most time.
+pub fn longest_layer(profile: &Profile) -> Option<profiler::LayerId> {
     profile.stats.iter().max_by(|a, b| a.time.median.total_cmp(&b.time.median)).map(|s| s.layer)
 }

@@ -134,7 +134,7 @@ impl App {
         })
     }
 
-    /// A window that shows this trace (and model), keeps nothing and asks for nothing: for pictures and tests.
+    /// A window that shows this trace (and model), with its longest layer selected; keeps nothing and asks for nothing: for pictures and tests.
     pub fn still(
         ctx: &egui::Context,
         theme: ThemeChoice,
@@ -147,6 +147,7 @@ impl App {
         theme::reduce_motion(ctx);
         if let Some(trace) = trace {
             app.runs.add(trace, None);
+            app.selection.select(app.runs.current().and_then(|r| crate::snapshot::longest_layer(&r.profile)));
         }
         let settings = app.state.settings.clone();
         app.model = model.map(|(model, inspection)| OpenModel {
@@ -162,11 +163,6 @@ impl App {
     /// Opens a file once the window is up.
     pub fn open(&mut self, path: PathBuf) {
         self.wishes.push(Wish::Open(path));
-    }
-
-    /// Selects a layer, as a click on it does.
-    pub fn select(&mut self, layer: profiler::LayerId) {
-        self.selection.select(Some(layer));
     }
 
     /// Takes what happened since the last frame: the worker's events, dialogs, and the user's wishes.

@@ -27,10 +27,11 @@ impl App {
         let frame = Frame::new().fill(theme.surface[1]).inner_margin(Margin::symmetric(PAD as i8, 0));
         Panel::top("toolbar").exact_size(TOOLBAR_HEIGHT).resizable(false).frame(frame).show(ui, |ui| {
             ui.horizontal_centered(|ui| {
-                ui.spacing_mut().item_spacing.x = 4.0;
+                ui.spacing_mut().item_spacing.x = 6.0;
                 let narrow = ui.available_width() < NARROW;
                 ui.scope(|ui| {
                     ui.visuals_mut().button_frame = false;
+                    ui.spacing_mut().item_spacing.x = 14.0;
                     self.menus_ui(ui);
                 });
                 divider(ui, theme);

@@ -15,8 +15,8 @@ use super::progress::Terminal;
 use super::{Outcome, print_json};
 use crate::app::{App, ThemeChoice, require_adapter};
 use crate::picture;
-use crate::theme::Theme;
-use crate::view::{Profile, Selection, ViewCx};
+use crate::snapshot;
+use crate::view::Profile;
 use crate::worker::{Opened, open};
 
 /// Draw the window or a view into a PNG file, with no display
@@ -40,9 +40,6 @@ pub struct Args {
     /// Colours
     #[arg(long, value_name = "THEME", default_value = "dark")]
     theme: Colours,
-    /// Select this layer, by name
-    #[arg(long, value_name = "NAME")]
-    select: Option<String>,
     #[command(flatten)]
     measure: MeasureArgs,
     /// Print what was written as JSON
@@ -64,19 +61,14 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     require_adapter()?;
     let settings = args.measure.settings();
     let (trace, model) = subject(&args, &settings)?;
-    let selected = match &args.select {
-        None => None,
-        Some(name) => {
-            let at = trace.layers.iter().position(|l| l.name == *name);
-            let at = at.with_context(|| format!("--select {name}: the trace has no such layer"))?;
-            Some(profiler::LayerId(at as u32))
-        }
-    };
     let image = if args.view == "window" {
         let theme = if args.theme == Colours::Dark { ThemeChoice::Dark } else { ThemeChoice::Light };
-        draw_window(&args, theme, trace, model, settings, selected)?
+        draw_window(&args, theme, trace, model, settings)?
     } else {
-        draw_view(&args, trace, model.map(|m| m.1), settings, selected)?
+        let (width, height) = args.size;
+        let size = [width as f32, height as f32];
+        let options = snapshot::Options { size, dark: args.theme == Colours::Dark, ..Default::default() };
+        snapshot::render_view(&args.view, Some(&Profile::new(trace)), model.map(|m| m.1).as_ref(), options)?
     };
     let mut png = Vec::new();
     image.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png)?;
@@ -113,15 +105,8 @@ fn draw_window(
     trace: Arc<Trace>,
     model: Option<(Arc<Model>, Inspection)>,
     settings: Settings,
-    selected: Option<profiler::LayerId>,
 ) -> anyhow::Result<image::RgbaImage> {
-    let make = |ctx: &egui::Context| {
-        let mut app = App::still(ctx, theme, Some(trace), model, settings)?;
-        if let Some(layer) = selected {
-            app.select(layer);
-        }
-        anyhow::Ok(app)
-    };
+    let make = |ctx: &egui::Context| App::still(ctx, theme, Some(trace), model, settings);
     let mut harness = picture::harness(size(args), args.theme == Colours::Dark, make, |ui, app| {
         if let Ok(app) = app {
             app.logic(ui.ctx());
@@ -133,39 +118,6 @@ fn draw_window(
         Some(Err(e)) => Err(e),
         _ => image,
     }
-}
-
-fn draw_view(
-    args: &Args,
-    trace: Arc<Trace>,
-    model: Option<Inspection>,
-    mut settings: Settings,
-    selected: Option<profiler::LayerId>,
-) -> anyhow::Result<image::RgbaImage> {
-    let view = crate::views::all().into_iter().find(|v| v.id() == args.view).context("the view is gone")?;
-    let profile = Profile::new(trace);
-    let mut selection = Selection::default();
-    selection.select(selected);
-    let theme = if args.theme == Colours::Dark { Theme::dark() } else { Theme::light() };
-    let mut harness = picture::harness(
-        size(args),
-        theme.dark,
-        |_| view,
-        move |ui, view| {
-            ui.painter().rect_filled(ui.max_rect(), 0.0, theme.surface[1]);
-            selection.begin_frame();
-            let mut cx = ViewCx {
-                profile: Some(&profile),
-                model: model.as_ref(),
-                settings: &mut settings,
-                selection: &mut selection,
-                theme,
-                actions: &mut Vec::new(),
-            };
-            view.ui(ui, &mut cx);
-        },
-    );
-    picture::take(&mut harness)
 }
 
 fn size(args: &Args) -> egui::Vec2 {
