@@ -9,8 +9,9 @@ use graph::{DType, Element};
 
 use crate::attrs::Attrs;
 use crate::exec;
+use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
-use crate::ops::util;
+use crate::ops::{elementwise_gpu, util};
 use crate::tensor::Input;
 
 macro_rules! names {
@@ -168,5 +169,12 @@ impl Operator for Binary {
             }
         }
         Ok(())
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        if self.mean {
+            return Ok(false);
+        }
+        elementwise_gpu::binary(b, elementwise_gpu::binary_op(self.op))
     }
 }

@@ -3,6 +3,11 @@
 use cpu_kernels::cast;
 use graph::DType;
 
+use gpu_kernels::kernels::cast::cast as gpu_cast;
+
+use crate::ops::elementwise_gpu::elem;
+use crate::ops::movement_gpu::u32_of;
+use crate::gpu::GpuBuilder;
 use crate::attrs::Attrs;
 use crate::exec::kind;
 use crate::op::{Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
@@ -74,6 +79,20 @@ impl Operator for Cast {
 
     fn kernel(&self) -> String {
         "cast".into()
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let x = b.input(0)?;
+        let y = b.output(0)?;
+        let (Some(from), Some(to)) = (elem(x.dtype), elem(y.dtype)) else { return Ok(false) };
+        // A type that is narrower than its place on the device would have to wrap or round there: the CPU does that.
+        let whole = |d: DType| matches!(d, DType::F32 | DType::I32 | DType::I64 | DType::Bool);
+        if !whole(y.dtype) && x.dtype != y.dtype {
+            return Ok(false);
+        }
+        let gpu = b.gpu();
+        b.push(gpu_cast(&gpu, from, to, &x.binding, &y.binding, u32_of(x.len())?))?;
+        Ok(true)
     }
 }
 

@@ -4,6 +4,7 @@ use cpu_kernels::number::Number;
 use cpu_kernels::unary::{NumberOp, UnaryOp, unary_f32, unary_in_place_f32, unary_number, unary_number_in_place};
 use graph::{DType, Element};
 
+use crate::gpu::GpuBuilder;
 use crate::attrs::Attrs;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::typed::by_number;
@@ -88,5 +89,18 @@ impl Operator for Clip {
 
     fn kernel(&self) -> String {
         "unary".into()
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let number = |b: &GpuBuilder<'_>, attr: Option<f32>, i: usize, default: f32| match (attr, b.has(i)) {
+            (Some(v), _) => Some(v),
+            (None, false) => Some(default),
+            (None, true) => b.constant(i).and_then(crate::tensor::constant_f32).and_then(|v| v.first().copied()),
+        };
+        let (lo, hi) = (number(b, self.min, 1, f32::NEG_INFINITY), number(b, self.max, 2, f32::INFINITY));
+        match (lo, hi, b.fact(0).is_some_and(|f| f.dtype.is_float())) {
+            (Some(lo), Some(hi), true) => crate::ops::elementwise_gpu::unary(b, UnaryOp::Clip { lo, hi }),
+            _ => Ok(false),
+        }
     }
 }

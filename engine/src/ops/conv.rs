@@ -5,6 +5,10 @@ use std::sync::Arc;
 use cpu_kernels::conv::{Axis, ConvShape, ConvTransposeShape, PackedConv, axes, conv, conv_transpose};
 use cpu_kernels::gemm::{Activation, Epilogue};
 
+use gpu_kernels::kernels::conv2d::{Conv2d, conv2d};
+
+use crate::ops::movement_gpu::u32_of;
+use crate::gpu::GpuBuilder;
 use crate::attrs::Attrs;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, Prepared, RunCx};
 use crate::ops::activation;
@@ -132,6 +136,45 @@ impl Operator for Conv {
 
     fn kernel(&self) -> String {
         if self.packed.is_some() { "conv f32, packed weights".into() } else { "conv f32".into() }
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let Some(w_shape) = b.fact(1).and_then(|f| f.shape.clone()) else { return Ok(false) };
+        let x = b.input(0)?;
+        let (s, _) = self.shape(&x.shape, &w_shape)?;
+        let [d, h, w] = &s.axes;
+        if !x.is_float() || d.kernel != 1 || d.input != 1 || b.has(3) {
+            return Ok(false);
+        }
+        let weights = b.input(1)?;
+        let bias = if b.has(2) { Some(b.input(2)?) } else { None };
+        let y = b.output(0)?;
+        let [_, oh, ow] = s.output();
+        let n = u32_of;
+        let op = Conv2d {
+            x: &x.binding,
+            weights: &weights.binding,
+            weights_f16: false,
+            bias: bias.as_ref().map(|t| &t.binding),
+            residual: None,
+            y: &y.binding,
+            input: [n(s.batch)?, n(s.in_channels)?, n(h.input)?, n(w.input)?],
+            c_out: n(s.out_channels)?,
+            output: [n(oh)?, n(ow)?],
+            window: [n(h.kernel)?, n(w.kernel)?],
+            groups: n(s.groups)?,
+            strides: [n(h.stride)?, n(w.stride)?],
+            pads: [n(h.pad_begin)?, n(w.pad_begin)?],
+            dilations: [n(h.dilation)?, n(w.dilation)?],
+            activation: crate::ops::matmul_gpu::activation(self.activation),
+        };
+        let gpu = b.gpu();
+        b.push(conv2d(&gpu, &op))?;
+        Ok(true)
+    }
+
+    fn label(&self, _: &Inputs<'_>) -> Option<String> {
+        Some(format!("Conv{}", activation::suffix(self.activation)))
     }
 }
 

@@ -38,6 +38,7 @@ mod select;
 mod softmax;
 mod spatial;
 mod einsum;
+pub(crate) mod elementwise_gpu;
 mod loss;
 mod recurrent;
 mod sdpa;

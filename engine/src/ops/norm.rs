@@ -7,6 +7,10 @@ use cpu_kernels::norm::{RowNorm, RowNormExtras, layer_norm, rms_norm};
 use cpu_kernels::pool::Pool;
 use graph::DType;
 
+use gpu_kernels::kernels::layer_norm::{self as gpu_norm, add_norm};
+
+use crate::ops::movement_gpu::u32_of;
+use crate::gpu::GpuBuilder;
 use crate::attrs::Attrs;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::typed::{placed, placed_or};
@@ -213,5 +217,52 @@ impl Operator for Norm {
     fn kernel(&self) -> String {
         let name = if self.centred { "layer norm f32" } else { "rms norm f32" };
         if self.layout.residual.is_some() { format!("{name}, with sum") } else { name.into() }
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let l = &self.layout;
+        let x = b.input(0)?;
+        let axis = util::axis(self.axis, x.shape.len())?;
+        let cols: usize = x.shape[axis..].iter().product();
+        let rows: usize = x.shape[..axis].iter().product();
+        let statistics = [l.mean, l.inv_std].into_iter().flatten().any(|i| b.wants(i));
+        // The shader takes one number per column, and a residual of the input's shape.
+        let row = |b: &GpuBuilder<'_>, i: usize| b.fact(i).and_then(Fact::numel) == Some(cols);
+        let bias = l.bias.filter(|&i| b.has(i));
+        let residual = l.residual.filter(|&i| b.has(i));
+        let odd = !row(b, l.scale)
+            || bias.is_some_and(|i| !row(b, i))
+            || residual.is_some_and(|i| b.fact(i).and_then(Fact::numel) != Some(rows * cols))
+            || l.early_bias.is_some_and(|i| b.has(i));
+        if statistics || odd || !x.is_float() {
+            return Ok(false);
+        }
+        let scale = b.input(l.scale)?;
+        let bias = bias.map(|i| b.input(i)).transpose()?;
+        let residual = residual.map(|i| b.input(i)).transpose()?;
+        let sum = l.sum.filter(|&i| b.wants(i)).map(|i| b.output(i)).transpose()?;
+        let y = b.output(0)?;
+        let gpu = b.gpu();
+        let (rows, cols) = (u32_of(rows)?, u32_of(cols)?);
+        let (scale, bias) = (Some(&scale.binding), bias.as_ref().map(|t| &t.binding));
+        let command = match (&residual, self.centred) {
+            (Some(r), _) => add_norm(
+                &gpu,
+                (&x.binding, &r.binding),
+                scale,
+                bias,
+                (&y.binding, sum.as_ref().map(|t| &t.binding)),
+                [rows, cols],
+                self.epsilon,
+                !self.centred,
+            ),
+            (None, true) => gpu_norm::layer_norm(&gpu, &x.binding, scale, bias, &y.binding, rows, cols, self.epsilon),
+            (None, false) if bias.is_none() => {
+                gpu_norm::rms_norm(&gpu, &x.binding, scale, &y.binding, rows, cols, self.epsilon)
+            }
+            (None, false) => return Ok(false),
+        };
+        b.push(command)?;
+        Ok(true)
     }
 }

@@ -4,6 +4,12 @@ use cpu_kernels::conv::axes;
 use cpu_kernels::pooling::{self as k, PoolShape};
 use graph::DType;
 
+use gpu_kernels::kernels::Elem;
+use gpu_kernels::kernels::pool::{Pool2d, PoolOp, pool2d};
+use gpu_kernels::kernels::reduce::{ReduceOp, reduce};
+
+use crate::ops::movement_gpu::u32_of;
+use crate::gpu::GpuBuilder;
 use crate::attrs::Attrs;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::typed::{placed, placed_or};
@@ -169,6 +175,34 @@ impl Operator for Pool {
     fn kernel(&self) -> String {
         "pool f32".into()
     }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let x = b.input(0)?;
+        let (s, _) = self.shape(&x.shape)?;
+        let op = match self.kind {
+            Kind::Max { .. } if !b.wants(1) => PoolOp::Max,
+            Kind::Average { count_pads } => PoolOp::Average { count_pad: count_pads },
+            _ => return Ok(false),
+        };
+        let [d, h, w] = &s.axes;
+        if !x.is_float() || d.kernel != 1 || d.input != 1 {
+            return Ok(false);
+        }
+        let [_, oh, ow] = s.output();
+        let n = u32_of;
+        let size = Pool2d {
+            input: [n(s.planes)?, n(h.input)?, n(w.input)?],
+            output: [n(oh)?, n(ow)?],
+            window: [n(h.kernel)?, n(w.kernel)?],
+            strides: [n(h.stride)?, n(w.stride)?],
+            pads: [n(h.pad_begin)?, n(w.pad_begin)?, n(h.pad_end)?, n(w.pad_end)?],
+            dilations: [n(h.dilation)?, n(w.dilation)?],
+        };
+        let y = b.output(0)?;
+        let gpu = b.gpu();
+        b.push(pool2d(&gpu, op, &x.binding, &y.binding, &size))?;
+        Ok(true)
+    }
 }
 
 #[derive(Debug)]
@@ -223,5 +257,22 @@ impl Operator for Global {
 
     fn kernel(&self) -> String {
         "global pool f32".into()
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let x = b.input(0)?;
+        let op = match self.0 {
+            Kind::Max { .. } => ReduceOp::Max,
+            Kind::Average { .. } => ReduceOp::Mean,
+            Kind::Lp(_) => return Ok(false),
+        };
+        if !x.is_float() {
+            return Ok(false);
+        }
+        let (planes, _, spatial) = image(&x.shape).map(|(n, c, s)| (n * c, c, s.iter().product::<usize>()))?;
+        let y = b.output(0)?;
+        let gpu = b.gpu();
+        b.push(reduce(&gpu, op, Elem::F32, &x.binding, &y.binding, [u32_of(planes)?, u32_of(spatial)?, 1]))?;
+        Ok(true)
     }
 }

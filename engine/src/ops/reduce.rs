@@ -3,6 +3,11 @@
 use cpu_kernels::reduce::{ReduceOp, Reduction, reduce};
 use graph::DType;
 
+use gpu_kernels::kernels::Elem;
+use gpu_kernels::kernels::reduce::{ReduceOp as GpuReduce, reduce as gpu_reduce};
+
+use crate::ops::movement_gpu::u32_of;
+use crate::gpu::GpuBuilder;
 use crate::attrs::Attrs;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::typed::by_number;
@@ -110,5 +115,33 @@ impl Operator for Reduce {
 
     fn kernel(&self) -> String {
         "reduce".into()
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let x = b.input(0)?;
+        let axes = self.axes(x.shape.len(), b.const_ints(1))?;
+        // The shader reduces one run of neighbouring dimensions.
+        let (Some(&first), Some(&last)) = (axes.iter().min(), axes.iter().max()) else { return Ok(false) };
+        if last - first + 1 != axes.len() || !x.is_float() {
+            return Ok(false);
+        }
+        let product = |s: &[usize]| u32_of(s.iter().product());
+        let dims = [product(&x.shape[..first])?, product(&x.shape[first..=last])?, product(&x.shape[last + 1..])?];
+        let op = match self.op {
+            ReduceOp::Sum => GpuReduce::Sum,
+            ReduceOp::Mean => GpuReduce::Mean,
+            ReduceOp::Max => GpuReduce::Max,
+            ReduceOp::Min => GpuReduce::Min,
+            ReduceOp::Prod => GpuReduce::Prod,
+            ReduceOp::L1 => GpuReduce::L1,
+            ReduceOp::L2 => GpuReduce::L2,
+            ReduceOp::SumSquare => GpuReduce::SumSquare,
+            ReduceOp::LogSum => GpuReduce::LogSum,
+            ReduceOp::LogSumExp => GpuReduce::LogSumExp,
+        };
+        let y = b.output(0)?;
+        let gpu = b.gpu();
+        b.push(gpu_reduce(&gpu, op, Elem::F32, &x.binding, &y.binding, dims))?;
+        Ok(true)
     }
 }

@@ -1,6 +1,6 @@
-//! Resize and Upsample: nearest and linear.
+//! Resize and Upsample: nearest, linear and cubic.
 
-use cpu_kernels::movement::{self, CoordinateMode, NearestMode, Resize as Dim};
+use cpu_kernels::movement::{self, CoordinateMode, Filter, FilterKernel, NearestMode, Resize as Dim};
 
 use crate::attrs::Attrs;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
@@ -14,7 +14,8 @@ pub(crate) const OPS: &[OpDef] = &[
 
 #[derive(Debug)]
 struct Resize {
-    linear: bool,
+    /// How neighbours are weighed; `None`: the nearest alone counts.
+    filter: Option<Filter>,
     coordinates: CoordinateMode,
     nearest: NearestMode,
     /// The attribute of Upsample-7.
@@ -36,9 +37,10 @@ enum Policy {
 
 fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
     let old = a.op_type() == "Upsample" || a.opset() < 11;
-    let linear = match a.string_or("mode", "nearest")? {
-        "nearest" => false,
-        "linear" | "bilinear" => true,
+    let kernel = match a.string_or("mode", "nearest")? {
+        "nearest" => None,
+        "linear" | "bilinear" => Some(FilterKernel::Linear),
+        "cubic" => Some(FilterKernel::Cubic(a.float_or("cubic_coeff_a", -0.75)?)),
         other => return Err(OpError::unsupported(format!("mode = \"{other}\""))),
     };
     let coordinates =
@@ -57,13 +59,10 @@ fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
         "ceil" => NearestMode::Ceil,
         other => return Err(OpError::unsupported(format!("nearest_mode = \"{other}\""))),
     };
-    if a.flag("antialias", false)? {
-        return Err(OpError::unsupported("antialias = 1"));
-    }
-    // These matter to cubic interpolation and to cropping alone.
-    for name in ["cubic_coeff_a", "exclude_outside", "extrapolation_value"] {
-        a.ignore(name);
-    }
+    let (exclude_outside, antialias) = (a.flag("exclude_outside", false)?, a.flag("antialias", false)?);
+    // These matter to other modes.
+    a.ignore("cubic_coeff_a");
+    a.ignore("extrapolation_value");
     let policy = match a.string_or("keep_aspect_ratio_policy", "stretch")? {
         "stretch" => Policy::Stretch,
         "not_larger" => Policy::NotLarger,
@@ -71,7 +70,7 @@ fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
         other => return Err(OpError::unsupported(format!("keep_aspect_ratio_policy = \"{other}\""))),
     };
     Ok(Box::new(Resize {
-        linear,
+        filter: kernel.map(|kernel| Filter { kernel, exclude_outside, antialias }),
         coordinates,
         nearest,
         fixed: a.floats("scales")?.map(<[f32]>::to_vec),
@@ -153,7 +152,7 @@ impl Operator for Resize {
     }
 
     fn cost(&self, _: &Inputs<'_>, outputs: &[Fact]) -> Cost {
-        Cost { flops: if self.linear { 8 * outputs[0].numel().unwrap_or(0) as u64 } else { 0 } }
+        Cost { flops: if self.filter.is_some() { 8 * outputs[0].numel().unwrap_or(0) as u64 } else { 0 } }
     }
 
     fn widens(&self) -> bool {
@@ -168,8 +167,8 @@ impl Operator for Resize {
         };
         let sizes = self.sizes.map(|i| cx.ints(i)).transpose()?.flatten();
         let dims = self.dims(x.shape, scales.as_deref(), sizes.as_deref())?;
-        if self.linear {
-            movement::resize_linear(pool, &dims, self.coordinates, x.f32()?, cx.out(0)?)?;
+        if let Some(filter) = self.filter {
+            movement::resize_filtered(pool, &dims, self.coordinates, filter, x.f32()?, cx.out(0)?)?;
         } else {
             let elem = util::elem_bytes(x.dtype)?;
             movement::resize_nearest(pool, elem, &dims, self.coordinates, self.nearest, x.data, cx.out_bytes(0)?)?;
@@ -178,6 +177,6 @@ impl Operator for Resize {
     }
 
     fn kernel(&self) -> String {
-        if self.linear { "resize linear f32".into() } else { "resize nearest".into() }
+        if self.filter.is_some() { "resize f32".into() } else { "resize nearest".into() }
     }
 }

@@ -6,6 +6,13 @@ use cpu_kernels::select::{self as k, CompareOp, LogicOp};
 use cpu_kernels::unary::{NumberOp, unary_number, unary_number_in_place};
 use graph::DType;
 
+use gpu_kernels::kernels::binary::BinaryOp as GpuOp;
+use gpu_kernels::kernels::select::select;
+use gpu_kernels::kernels::unary::{UnaryOp, unary};
+
+use crate::gpu::GpuBuilder;
+use crate::ops::elementwise_gpu;
+use crate::ops::movement_gpu::{shape32, u32_of};
 use crate::attrs::Attrs;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::typed::by_number;
@@ -78,6 +85,17 @@ impl Operator for Where {
     fn kernel(&self) -> String {
         "select".into()
     }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let (c, x, y) = (b.input(0)?, b.input(1)?, b.input(2)?);
+        let out = b.output(0)?;
+        let gpu = b.gpu();
+        let shape = |t: &crate::gpu::GpuTensor| shape32(&t.shape);
+        let (sc, sx, sy, so) = (shape(&c)?, shape(&x)?, shape(&y)?, shape(&out)?);
+        let operands = [(&c.binding, &sc[..]), (&x.binding, &sx[..]), (&y.binding, &sy[..]), (&out.binding, &so[..])];
+        b.push(select(&gpu, operands[0], operands[1], operands[2], operands[3]))?;
+        Ok(true)
+    }
 }
 
 /// Two operands, a bool for each pair.
@@ -132,6 +150,20 @@ impl Operator for Pair {
 
     fn kernel(&self) -> String {
         "compare".into()
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let op = match self {
+            Pair::Compare(CompareOp::Equal) => GpuOp::Equal,
+            Pair::Compare(CompareOp::Less) => GpuOp::Less,
+            Pair::Compare(CompareOp::LessOrEqual) => GpuOp::LessOrEqual,
+            Pair::Compare(CompareOp::Greater) => GpuOp::Greater,
+            Pair::Compare(CompareOp::GreaterOrEqual) => GpuOp::GreaterOrEqual,
+            Pair::Logic(LogicOp::And) => GpuOp::BitAnd,
+            Pair::Logic(LogicOp::Or) => GpuOp::BitOr,
+            Pair::Logic(LogicOp::Xor) => GpuOp::BitXor,
+        };
+        elementwise_gpu::binary(b, op)
     }
 }
 
@@ -197,6 +229,20 @@ impl Operator for Test {
 
     fn kernel(&self) -> String {
         "test".into()
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let (op, p, q) = match self {
+            Test::Not => (UnaryOp::Not, 0.0, 0.0),
+            Test::IsNaN => (UnaryOp::IsNan, 0.0, 0.0),
+            Test::IsInf { positive, negative } => {
+                (UnaryOp::IsInf, f32::from(u8::from(*positive)), f32::from(u8::from(*negative)))
+            }
+        };
+        let (x, y) = (b.input(0)?, b.output(0)?);
+        let gpu = b.gpu();
+        b.push(unary(&gpu, op, p, q, &x.binding, &y.binding, u32_of(x.len())?))?;
+        Ok(true)
     }
 }
 

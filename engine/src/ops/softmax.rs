@@ -4,6 +4,10 @@ use cpu_kernels::reduce::{ArgOp, arg_reduce};
 use cpu_kernels::softmax::{self as k, SoftmaxKind};
 use graph::DType;
 
+use gpu_kernels::kernels::softmax::softmax_axis;
+
+use crate::ops::movement_gpu::u32_of;
+use crate::gpu::GpuBuilder;
 use crate::attrs::Attrs;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::util;
@@ -137,5 +141,18 @@ impl Operator for Softmax {
 
     fn kernel(&self) -> String {
         "softmax f32".into()
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let x = b.input(0)?;
+        if self.kind == Kind::Hard || !x.is_float() {
+            return Ok(false);
+        }
+        let [outer, n, inner] = self.around(&x.shape)?;
+        let y = b.output(0)?;
+        let gpu = b.gpu();
+        let (outer, n, inner) = (u32_of(outer)?, u32_of(n)?, u32_of(inner)?);
+        b.push(softmax_axis(&gpu, &x.binding, &y.binding, outer, n, inner, self.kind == Kind::Log))?;
+        Ok(true)
     }
 }

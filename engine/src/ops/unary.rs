@@ -152,7 +152,6 @@ impl Operator for Unary {
     }
 
     fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
-        let _ = b;
-        Ok(false)
+        crate::ops::elementwise_gpu::unary(b, self.0)
     }
 }
