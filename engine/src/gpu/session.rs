@@ -82,6 +82,7 @@ impl GpuSession {
         for &v in &plan.outputs {
             last[plan.root(v)] = usize::MAX;
         }
+        let mut released = vec![false; plan.values.len()];
         for (i, step) in plan.steps.iter().enumerate() {
             if cancel.load(Ordering::Relaxed) {
                 return Err(EngineError::Cancelled);
@@ -152,7 +153,8 @@ impl GpuSession {
                 let made_on_device = self.on_device[root];
                 if last[root] <= i && made_on_device && !matches!(plan.values[root].place, Place::Constant(_)) {
                     // Its bytes are no longer needed: a later step may write over them.
-                    if let Some(b) = self.memory.buffers[root].take() {
+                    if let Some(b) = self.memory.buffers[root].clone().filter(|_| !released[root]) {
+                        released[root] = true;
                         self.memory.release(b);
                     }
                 }
