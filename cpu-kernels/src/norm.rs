@@ -4,7 +4,7 @@ use crate::error::{KernelError, expect_len};
 use crate::pool::Pool;
 use crate::shape::{around, numel};
 use crate::split::SharedMut;
-use crate::wide::wide;
+use crate::wide::{join_lanes, wide};
 
 /// Elements per parallel piece, at least.
 const GRAIN: usize = 8 << 10;
@@ -146,7 +146,7 @@ fn row_sum(x: &[f32], f: impl Fn(f32) -> f32 + Copy) -> f64 {
                 for (lane, &v) in lanes.iter_mut().zip(rest) {
                     *lane += f(v);
                 }
-                sum += lanes.iter().map(|&v| f64::from(v)).sum::<f64>();
+                sum += f64::from(join_lanes(lanes, |a, b| a + b));
             }
             sum
         },

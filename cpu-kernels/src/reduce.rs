@@ -5,7 +5,7 @@ use crate::number::Number;
 use crate::pool::Pool;
 use crate::shape::{Walk, numel, strides};
 use crate::split::SharedMut;
-use crate::wide::wide;
+use crate::wide::{join_lanes, wide};
 
 mod order;
 
@@ -281,7 +281,7 @@ fn fold_row<T: Number, F: Fold<T>>(x: &[T]) -> F::Acc {
             for (lane, &x) in lanes.iter_mut().zip(chunks.remainder()) {
                 *lane = F::take(*lane, x);
             }
-            lanes.into_iter().fold(F::START, F::merge)
+            join_lanes(lanes, F::merge)
         },
     )
 }

@@ -5,7 +5,7 @@ use crate::pool::Pool;
 use crate::shape::{around, numel};
 use crate::split::SharedMut;
 use crate::vecmath::exp_lane;
-use crate::wide::wide;
+use crate::wide::{join_lanes, wide};
 
 /// Elements per parallel piece, at least.
 const GRAIN: usize = 4 << 10;
@@ -57,33 +57,50 @@ pub fn softmax_axis(
     if x.is_empty() {
         return Ok(());
     }
-    // Columns are taken a strip at a time: transposed into scratch, done as rows, and transposed back.
-    const STRIP: usize = 16;
-    let strips = inner.div_ceil(STRIP);
+    let strips = inner.div_ceil(LANES);
     let y = SharedMut::new(y);
-    pool.for_ranges(outer * strips, (GRAIN / (n * STRIP)).max(1), &|range| {
-        let mut scratch = vec![0f32; STRIP * n];
+    pool.for_ranges(outer * strips, (GRAIN / (n * LANES)).max(1), &|range| {
         for unit in range {
-            let (o, first) = (unit / strips, unit % strips * STRIP);
-            let width = STRIP.min(inner - first);
-            for i in 0..n {
+            let (o, first) = (unit / strips, unit % strips * LANES);
+            let width = LANES.min(inner - first);
+            let row = |i: usize| {
                 let at = (o * n + i) * inner + first;
-                for (j, &v) in x[at..at + width].iter().enumerate() {
-                    scratch[j * n + i] = v;
-                }
-            }
-            scratch.chunks_exact_mut(n).take(width).for_each(|row| row_in_place(kind, row));
-            for i in 0..n {
-                let at = (o * n + i) * inner + first;
-                // SAFETY: each unit writes its own columns of its own outer index.
-                let out = unsafe { y.slice(at..at + width) };
-                for (j, v) in out.iter_mut().enumerate() {
-                    *v = scratch[j * n + i];
-                }
-            }
+                at..at + width
+            };
+            // SAFETY: each unit writes its own columns of its own outer index, a row at a time.
+            columns(kind, n, |i| &x[row(i)], |i| unsafe { y.slice(row(i)) });
         }
     });
     Ok(())
+}
+
+/// Softmax down a few neighbouring columns, `n` rows of them.
+#[inline(always)]
+fn columns<'a>(kind: SoftmaxKind, n: usize, x: impl Fn(usize) -> &'a [f32], y: impl Fn(usize) -> &'a mut [f32]) {
+    wide(
+        #[inline(always)]
+        move || {
+            let (mut max, mut sum) = ([f32::NEG_INFINITY; LANES], [0f64; LANES]);
+            for i in 0..n {
+                for (max, &v) in max.iter_mut().zip(x(i)) {
+                    *max = max.max(v);
+                }
+            }
+            for i in 0..n {
+                for (((y, &x), &max), sum) in y(i).iter_mut().zip(x(i)).zip(&max).zip(&mut sum) {
+                    let e = exp_lane(x - max);
+                    *y = if kind == SoftmaxKind::Softmax { e } else { x - max };
+                    *sum += f64::from(e);
+                }
+            }
+            let last = sum.map(|s| if kind == SoftmaxKind::Softmax { 1.0 / s } else { s.ln() } as f32);
+            for i in 0..n {
+                for (y, &last) in y(i).iter_mut().zip(&last) {
+                    *y = if kind == SoftmaxKind::Softmax { *y * last } else { *y - last };
+                }
+            }
+        },
+    );
 }
 
 fn check(cols: usize, len: usize) -> Result<usize, KernelError> {
@@ -158,7 +175,7 @@ fn row_max(row: &[f32]) -> f32 {
             lanes[j] = if chunk[j] > lanes[j] { chunk[j] } else { lanes[j] };
         }
     }
-    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+    rest.iter().copied().fold(join_lanes(lanes, f32::max), f32::max)
 }
 
 /// Makes each e^(x - max); their sum.
@@ -180,7 +197,7 @@ fn exp_and_sum(row: &mut [f32], max: f32) -> f64 {
             *v = exp_lane(*v - max);
             *lane += *v;
         }
-        sum += lanes.iter().map(|&v| f64::from(v)).sum::<f64>();
+        sum += f64::from(join_lanes(lanes, |a, b| a + b));
     }
     sum
 }

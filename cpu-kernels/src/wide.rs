@@ -62,3 +62,17 @@ fn avx2<R>(f: impl FnOnce() -> R) -> R {
 fn avx512<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
+
+/// Joins the lanes of an accumulator in a tree: fewer steps than one after the other, and they are vectors too. `N` is a power of 2.
+#[inline(always)]
+pub(crate) fn join_lanes<T: Copy, const N: usize>(mut lanes: [T; N], f: impl Fn(T, T) -> T) -> T {
+    let mut width = N / 2;
+    while width > 0 {
+        let (low, high) = lanes.split_at_mut(width);
+        for (low, high) in low.iter_mut().zip(high) {
+            *low = f(*low, *high);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
