@@ -36,7 +36,7 @@ pub enum BinaryOp {
     BitXor,
     /// x << y, integers only; 0 if y is negative or not below the width.
     Shl,
-    /// x >> y, integers only (arithmetic if signed); 0 if y is negative or not below the width.
+    /// x >> y, integers only (arithmetic if signed); if y is negative or not below the width, -1 for a negative x and else 0.
     Shr,
     /// x if x >= 0, else x * y.
     PRelu,
@@ -263,6 +263,8 @@ mod tests {
     use super::*;
     use crate::oracle::Rng;
 
+    type Reference<T> = fn(T, T) -> T;
+
     /// Pairs of shapes: same, scalar, bias, channels, outer product, empty, rank 0, many small dimensions.
     pub(crate) const SHAPES: &[(&[usize], &[usize])] = &[
         (&[3, 5, 7], &[3, 5, 7]),
@@ -330,7 +332,7 @@ mod tests {
     fn floats_agree_with_f64() {
         use BinaryOp::*;
         let mut rng = Rng::fresh();
-        let ops: [(BinaryOp, fn(f64, f64) -> f64); 10] = [
+        let ops: [(BinaryOp, Reference<f64>); 10] = [
             (Add, |a, b| a + b),
             (Sub, |a, b| a - b),
             (Mul, |a, b| a * b),
@@ -358,7 +360,7 @@ mod tests {
     fn integers_agree_with_wide_integers() {
         use BinaryOp::*;
         let mut rng = Rng::fresh();
-        let ops: [(BinaryOp, fn(i128, i128) -> i128); 12] = [
+        let ops: [(BinaryOp, Reference<i128>); 12] = [
             (Add, |a, b| a + b),
             (Sub, |a, b| a - b),
             (Mul, |a, b| a.wrapping_mul(b)),
@@ -405,6 +407,8 @@ mod tests {
         assert_eq!(run(BinaryOp::Shl, 1, 32), Ok(0));
         assert_eq!(run(BinaryOp::Shr, -8, 1), Ok(-4));
         assert_eq!(run(BinaryOp::Shr, 8, -1), Ok(0));
+        assert_eq!(run(BinaryOp::Shr, -8, -1), Ok(-1));
+        assert_eq!(run(BinaryOp::Shr, -8, 100), Ok(-1));
         let mut y = [0f32];
         let refused = binary(&pool, BinaryOp::BitAnd, &Broadcast::new(&[1], &[1]).unwrap(), &[1.0], &[1.0], &mut y);
         assert!(matches!(refused, Err(KernelError::Unsupported { .. })));

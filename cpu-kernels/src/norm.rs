@@ -70,7 +70,7 @@ fn rows(
     if x.is_empty() {
         return Ok(());
     }
-    if cols == 0 || x.len() % cols != 0 {
+    if cols == 0 || !x.len().is_multiple_of(cols) {
         return Err(KernelError::shape(format!("{} elements are not rows of {cols}", x.len())));
     }
     let n = x.len() / cols;
@@ -244,15 +244,11 @@ pub fn batch_norm(pool: &Pool, p: BatchNorm, dims: [usize; 3], x: &[f32], y: &mu
     )
 }
 
+/// What is done to a plane: its number, its input, its output.
+type OnPlane<'a> = dyn Fn(usize, &[f32], &mut [f32]) + Sync + 'a;
+
 /// Calls `f(plane, x, y)` in parallel with each run of `len` elements of a tensor of `dims`.
-fn planes(
-    pool: &Pool,
-    dims: [usize; 3],
-    x: &[f32],
-    y: &mut [f32],
-    f: &(dyn Fn(usize, &[f32], &mut [f32]) + Sync),
-    len: usize,
-) -> Result<(), KernelError> {
+fn planes(pool: &Pool, dims: [usize; 3], x: &[f32], y: &mut [f32], f: &OnPlane, len: usize) -> Result<(), KernelError> {
     expect_len("the input of a normalisation", x.len(), numel(&dims)?)?;
     expect_len("the output of a normalisation", y.len(), x.len())?;
     if x.is_empty() {
@@ -284,7 +280,7 @@ pub fn group_norm(
     let [_, channels, spatial] = dims;
     expect_len("scale", scale.len(), channels)?;
     expect_len("bias", bias.len(), channels)?;
-    if groups == 0 || channels % groups != 0 {
+    if groups == 0 || !channels.is_multiple_of(groups) {
         return Err(KernelError::setting(format!("{channels} channels do not split into {groups} groups")));
     }
     let each = channels / groups;

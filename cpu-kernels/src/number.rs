@@ -94,7 +94,7 @@ pub trait Number: sealed::Loops + Copy + PartialEq + PartialOrd + Send + Sync + 
     fn bit_not(self) -> Self;
     /// Left shift; 0 if `o` is negative or not below the width (0 for floats).
     fn shl(self, o: Self) -> Self;
-    /// Right shift; 0 if `o` is negative or not below the width (0 for floats).
+    /// Right shift; if `o` is negative or not below the width, -1 for a negative number and else 0 (0 for floats).
     fn shr(self, o: Self) -> Self;
     /// As f64 (rounded for large 64-bit integers).
     fn to_f64(self) -> f64;
@@ -207,7 +207,10 @@ macro_rules! integers {
                 u32::try_from(o).ok().and_then(|s| self.checked_shl(s)).unwrap_or(0)
             }
             #[inline(always)] fn shr(self, o: Self) -> Self {
-                u32::try_from(o).ok().and_then(|s| self.checked_shr(s)).unwrap_or(0)
+                // Beyond the width only copies of the sign are left.
+                let negative = $negative;
+                let rest = if negative(self) { !0 } else { 0 };
+                u32::try_from(o).ok().and_then(|s| self.checked_shr(s)).unwrap_or(rest)
             }
             #[inline(always)] fn to_f64(self) -> f64 { self as f64 }
             #[inline(always)]

@@ -244,18 +244,15 @@ fn run<T: Number, F: Fold<T>>(
 /// Takes each element of a row into the accumulator of its column.
 #[inline]
 fn take_row<T: Number, F: Fold<T>>(acc: &mut [F::Acc; STRIP], x: &[T]) {
-    const LANES: usize = 16;
+    const LANES: usize = 8;
     wide(
         #[inline(always)]
         move || {
             let (chunks, rest) = x.as_chunks::<LANES>();
-            let mut groups = acc.chunks_exact_mut(LANES);
-            for (chunk, group) in chunks.iter().zip(&mut groups) {
-                let mut next = [F::START; LANES];
-                for j in 0..LANES {
-                    next[j] = F::take(group[j], chunk[j]);
-                }
-                group.copy_from_slice(&next);
+            let (groups, _) = acc.as_chunks_mut::<LANES>();
+            for (group, chunk) in groups.iter_mut().zip(chunks) {
+                // By value: a loop that may leave an element as it is becomes conditional stores in place.
+                *group = std::array::from_fn(|j| F::take(group[j], chunk[j]));
             }
             for (acc, &x) in acc[chunks.len() * LANES..].iter_mut().zip(rest) {
                 *acc = F::take(*acc, x);

@@ -194,10 +194,12 @@ mod tests {
     use super::*;
     use crate::oracle::Rng;
 
+    type Reference<T> = fn(&T, &T) -> bool;
+
     #[test]
     fn comparisons_agree_with_the_language() {
         let mut rng = Rng::fresh();
-        let cases: [(CompareOp, fn(&f32, &f32) -> bool, fn(&i64, &i64) -> bool); 5] = [
+        let cases: [(CompareOp, Reference<f32>, Reference<i64>); 5] = [
             (CompareOp::Equal, f32::eq, i64::eq),
             (CompareOp::Less, f32::lt, i64::lt),
             (CompareOp::LessOrEqual, f32::le, i64::le),

@@ -85,7 +85,7 @@ loops! {
     /// x / 2 * (1 + erf(x / sqrt 2)).
     gelu, gelu_in_place, |v| 0.5 * v * (1.0 + erf_lane(v * std::f32::consts::FRAC_1_SQRT_2));
     /// x / 2 * (1 + tanh(u)) with u = sqrt(2 / pi) * (x + 0.044715 x^3), which is x * sigmoid(2u).
-    gelu_tanh, gelu_tanh_in_place, |v| v / (1.0 + exp_lane(v * (-1.595_769_1 - 0.071_354_82 * (v * v))));
+    gelu_tanh, gelu_tanh_in_place, |v| v / (1.0 + exp_lane(v * (-1.595_769 - 0.071_354_82 * (v * v))));
     /// ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|).
     softplus, softplus_in_place, |v| (if v < 0.0 { 0.0 } else { v }) + ln_1p_lane(exp_lane(-v.abs()));
 }

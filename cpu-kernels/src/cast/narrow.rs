@@ -101,11 +101,13 @@ pub fn decode_f4(code: u8) -> f32 {
     if code & 8 != 0 { -v } else { v }
 }
 
-/// The E2M1 code of the nearest value, halves to even, saturated; NaN gives the greatest.
+/// The E2M1 code of the nearest value, halves to even, saturated. There is no NaN: it gives -0, as in ONNX's reference.
 pub fn encode_f4(v: f64) -> u8 {
+    if v.is_nan() {
+        return 8;
+    }
     let sign = if v.is_sign_negative() { 8 } else { 0 };
-    let code = if v.is_nan() { 7 } else { F4.encode(v.abs().min(8.0)).min(7) as u8 };
-    sign | code
+    sign | F4.encode(v.abs().min(8.0)).min(7) as u8
 }
 
 /// The value of an E8M0 code: 2^(code - 127); 255 is NaN.

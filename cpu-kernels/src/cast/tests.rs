@@ -136,7 +136,7 @@ fn eight_bit_floats_by_the_table() {
         (Float8::E4M3FNUZ, 0x40, 1.0),
         (Float8::E5M2, 0x7B, 57344.0),
         (Float8::E5M2, 0x3C, 1.0),
-        (Float8::E5M2, 0x01, 1.52587890625e-05),
+        (Float8::E5M2, 0x01, 1.525_878_9e-5),
         (Float8::E5M2, 0xFC, f32::NEG_INFINITY),
         (Float8::E5M2FNUZ, 0x7F, 57344.0),
         (Float8::E5M2FNUZ, 0xC0, -1.0),

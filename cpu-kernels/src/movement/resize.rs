@@ -81,7 +81,10 @@ impl Resize {
                 from / 2.0 * (1.0 - adjustment) + half_pixel
             }
             CoordinateMode::AlignCorners => {
-                if self.to > 1 {
+                // A scale may ask for a fraction of an element more than there are.
+                let asked = self.scale * from;
+                let to = if (asked - to).abs() < 1e-3 { to } else { asked };
+                if self.to > 1 || to > 1.0 {
                     i * (from - 1.0) / (to - 1.0)
                 } else {
                     0.0
