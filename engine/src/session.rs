@@ -112,8 +112,16 @@ impl Session {
         if step.dynamic || widen {
             let inputs: Vec<Option<Tensor>> = step.inputs.iter().map(|v| v.and_then(|v| self.tensor(v))).collect();
             let wanted: Vec<bool> = step.outputs.iter().map(Option::is_some).collect();
-            let outs = exec::run_op(&*step.op, &inputs, &wanted, &self.pool, &mut self.scratch, plan.limit)
-                .map_err(fail)?;
+            let (op, pool, scratch) = (&*step.op, &self.pool, &mut self.scratch);
+            let outs = if step.dynamic {
+                exec::run_op(op, &inputs, &wanted, pool, scratch, plan.limit)
+            } else {
+                // A prepared operator no longer sees the weights that it absorbed, so it is not asked for shapes again.
+                let fact = |v: &Option<ValueIx>| v.map_or(Fact::new(DType::F32, vec![]), |v| plan.values[v].fact.clone());
+                let facts = step.outputs.iter().map(fact).collect();
+                exec::run_inferred(op, &inputs, facts, &wanted, pool, scratch, plan.limit)
+            }
+            .map_err(fail)?;
             for (v, t) in step.outputs.iter().zip(outs) {
                 let (Some(v), Some(t)) = (*v, t) else { continue };
                 match plan.arena_range(v) {

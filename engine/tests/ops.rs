@@ -149,6 +149,8 @@ fn casts() {
     one("Cast", 13, vec![x.clone()]).int("to", 7).gives(&[t(&[4], &[-1i64, 0, 2, 300])]);
     one("Cast", 13, vec![x.clone()]).int("to", 9).gives(&[bools(&[4], &[1, 0, 1, 1])]);
     one("CastLike", 15, vec![i(&[3, -4]), f(&[1], &[0.0])]).gives(&[f(&[2], &[3.0, -4.0])]);
+    let wrapped = Tensor::new(DType::I4, vec![4], vec![0x87, 0xf8].into()).unwrap();
+    one("Cast", 21, vec![f(&[4], &[-9.0, 8.9, -8.0, 15.0])]).int("to", 22).gives(&[wrapped]);
     one("Cast", 13, vec![x.clone()]).int("to", 999).fails("999");
     one("Cast", 13, vec![x]).int("to", 8).fails("unsupported");
     one("BitCast", 26, vec![f(&[1], &[1.0])]).int("to", 6).gives(&[t(&[1], &[0x3f80_0000i32])]);
@@ -166,9 +168,22 @@ fn comparison_and_logic() {
     one("IsInf", 10, vec![f(&[3], &[f32::INFINITY, f32::NEG_INFINITY, 1.0])])
         .int("detect_negative", 0)
         .gives(&[bools(&[3], &[1, 0, 0])]);
+    one("BitShift", 11, vec![t(&[3], &[-8i8, 4, -1]), t(&[3], &[-1i8, 9, 1])])
+        .text("direction", "RIGHT")
+        .gives(&[t(&[3], &[-1i8, 0, -1])]);
     one("BitwiseNot", 18, vec![t(&[2], &[0u8, 0xf0])]).gives(&[t(&[2], &[0xffu8, 0x0f])]);
     one("And", 7, vec![b.clone(), b.clone()]).fails("f32");
     one("Less", 13, vec![b.clone(), f(&[2], &[0.0, 0.0])]).fails("broadcast");
+}
+
+#[test]
+fn dropout_is_refused_in_training_even_if_that_is_known_only_at_run_time() {
+    let x = f(&[2], &[1.0, 2.0]);
+    let dropout = |on: u8| one("Dropout", 13, vec![x.clone(), f(&[], &[0.5]), bools(&[], &[on])]);
+    dropout(0).outputs(2).gives(&[x.clone(), bools(&[2], &[1, 1])]);
+    dropout(0).gives(std::slice::from_ref(&x));
+    dropout(1).fails("training");
+    dropout(1).constant(&[2]).fails("training");
 }
 
 #[test]
@@ -499,4 +514,18 @@ fn quantization() {
         .gives(&[t(&[1, 2], &[11u8, 10])]);
     let (x, w) = (t(&[1, 1, 3], &[2u8, 3, 4]), t(&[1, 1, 2], &[1u8, 2]));
     one("ConvInteger", 10, vec![x, w, z(1)]).ints("pads", &[1, 0]).gives(&[t(&[1, 1, 3], &[2i32, 5, 8])]);
+}
+
+#[test]
+fn half_precision_with_packed_weights() {
+    let h = |shape: &[usize], v: &[f32]| t(shape, &v.iter().map(|&v| half::f16::from_f32(v)).collect::<Vec<_>>());
+    let (x, w) = (h(&[1, 2], &[1.0, 2.0]), h(&[2, 2], &[1.0, 0.5, 2.0, -1.0]));
+    one("MatMul", 13, vec![x, w]).constant(&[1]).gives(&[h(&[1, 2], &[5.0, -1.5])]);
+    let (x, w) = (h(&[1, 1, 3], &[1.0, 2.0, 3.0]), h(&[1, 1, 2], &[1.0, 10.0]));
+    one("Conv", 11, vec![x, w]).constant(&[1]).gives(&[h(&[1, 1, 2], &[21.0, 32.0])]);
+    // The statistics keep their own type.
+    let (x, s) = (h(&[1, 2], &[1.0, 3.0]), h(&[2], &[1.0, 1.0]));
+    let y = one("LayerNormalization", 17, vec![x, s]).outputs(2).run().unwrap();
+    assert_eq!((y[0].dtype(), y[1].dtype()), (DType::F16, DType::F32));
+    assert_eq!(&*y[1].elements::<f32>().unwrap(), &[2.0]);
 }

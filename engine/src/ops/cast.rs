@@ -5,12 +5,12 @@ use graph::DType;
 
 use gpu_kernels::kernels::cast::cast as gpu_cast;
 
-use crate::ops::elementwise_gpu::elem;
-use crate::ops::movement_gpu::u32_of;
-use crate::gpu::GpuBuilder;
 use crate::attrs::Attrs;
 use crate::exec::kind;
+use crate::gpu::GpuBuilder;
 use crate::op::{Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
+use crate::ops::elementwise_gpu::elem;
+use crate::ops::movement_gpu::u32_of;
 
 /// Conversions between element types.
 pub(crate) const OPS: &[OpDef] = &[
@@ -71,6 +71,15 @@ impl Operator for Cast {
         let out = cx.out_bytes(0)?;
         if x.dtype == to {
             out.copy_from_slice(x.data);
+            return Ok(());
+        }
+        let packed = matches!(to, DType::I4 | DType::U4 | DType::I2 | DType::U2);
+        if x.dtype.is_float() && packed {
+            // ONNX leaves numbers out of range undefined; its reference keeps the low bits of the whole number.
+            let mut whole = vec![0i32; x.len()];
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut whole);
+            cast::cast(pool, kind(x.dtype)?, kind(DType::I32)?, true, x.len(), x.data, bytes)?;
+            cast::cast(pool, kind(DType::I32)?, kind(to)?, true, x.len(), bytes, out)?;
             return Ok(());
         }
         cast::cast(pool, kind(x.dtype)?, kind(to)?, self.saturate, x.len(), x.data, out)?;

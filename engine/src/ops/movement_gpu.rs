@@ -1,7 +1,9 @@
 //! The GPU forms of the operators that move data: strided copies and gathers.
 
+use gpu_kernels::Binding;
 use gpu_kernels::kernels::gather::gather as gather_kernel;
-use gpu_kernels::kernels::strided_copy::{Strided, strided_copy};
+
+use gpu_kernels::kernels::strided_copy::{Strided, strided_copy, transpose};
 
 use crate::gpu::{GpuBuilder, GpuTensor};
 use crate::op::OpError;
@@ -30,6 +32,24 @@ pub(crate) fn copy(b: &mut GpuBuilder<'_>, x: &GpuTensor, offset: usize, from: &
     let target = Strided { binding: &y.binding, offset: 0, strides: &to };
     b.push(strided_copy(&gpu, &shape32(&y.shape)?, source, target))?;
     Ok(true)
+}
+
+/// As [`copy`], where `shape` is another way to see output 0.
+pub(crate) fn copy_as(b: &mut GpuBuilder<'_>, shape: &[usize], from: &[usize]) -> Result<bool, OpError> {
+    let (x, y) = (b.input(0)?, b.output(0)?);
+    let to = steps(&util::strides(shape));
+    let gpu = b.gpu();
+    let source = Strided { binding: &x.binding, offset: 0, strides: &steps(from) };
+    b.push(strided_copy(&gpu, &shape32(shape)?, source, Strided { binding: &y.binding, offset: 0, strides: &to }))?;
+    Ok(true)
+}
+
+/// A tensor with its dimensions in another order, in a temporary.
+pub(crate) fn transposed(b: &mut GpuBuilder<'_>, x: &GpuTensor, perm: &[usize]) -> Result<Binding, OpError> {
+    let y = b.temporary("transposed", x.len())?;
+    let gpu = b.gpu();
+    b.push(transpose(&gpu, &x.binding, &shape32(&x.shape)?, perm, &y))?;
+    Ok(y)
 }
 
 /// Concat: each input is copied to its place.
