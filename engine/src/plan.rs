@@ -232,6 +232,7 @@ impl<'a> Builder<'a> {
                 original_inputs: inputs,
             });
         }
+        make_unique(&mut self.layers);
         let outputs: Vec<ValueIx> = work.graph.outputs.iter().map(|&v| self.value(work, v, None)).collect();
         let inputs: Vec<ValueIx> = work.graph.inputs.iter().map(|&v| self.index[&v]).collect();
         self.place(inputs, outputs, simulated)
@@ -364,6 +365,28 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Numbers the layers that would share a name, from the second on.
+fn make_unique(layers: &mut [Layer]) {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for l in layers {
+        let count = seen.entry(l.name.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            l.name = format!("{} {count}", l.name);
+        }
+    }
+}
+
+/// A name that says where the layer is: the node's own if it has its scope in it (`encoder/layer.0/query/MatMul`), else the
+/// scope and the operator, since many exporters number their nodes (`node_MatMul_84`).
+fn readable(node: &graph::Node) -> String {
+    let own = node.name.trim_start_matches('/');
+    if node.scope.is_empty() || own.starts_with(&node.scope) {
+        return own.to_owned();
+    }
+    format!("{}/{}", node.scope, node.op_type.trim_start_matches("Fused"))
+}
+
 fn layer(node: &graph::Node, op: &dyn Operator, ins: &[Option<Fact>], outs: &[Fact], weight_bytes: usize) -> Layer {
     let known = ins.iter().flatten().chain(outs).all(|f| f.shape.is_some());
     let Cost { flops } = if known { op.cost(&Inputs(ins), outs) } else { Cost::default() };
@@ -375,7 +398,7 @@ fn layer(node: &graph::Node, op: &dyn Operator, ins: &[Option<Fact>], outs: &[Fa
     let bytes = |f: &Fact| f.bytes().unwrap_or(0) as u64;
     let read: u64 = ins.iter().flatten().filter(|f| f.value.is_none()).map(bytes).sum();
     Layer {
-        name: node.name.clone(),
+        name: readable(node),
         op: label,
         class: op.class(),
         scope: node.scope.clone(),

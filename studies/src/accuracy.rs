@@ -213,8 +213,8 @@ fn describe_scheme(p: Precision, simulated: bool) -> String {
         Precision::F32 => "f32".to_owned(),
         Precision::F16 => "weights rounded to f16, arithmetic in f32".into(),
         Precision::Bf16 => "weights rounded to bf16, arithmetic in f32".into(),
-        Precision::Int8 => "int8: symmetric weights per channel, dynamic activations per row, integer products".into(),
-        Precision::Int4 => "int4: symmetric weights in groups of 32, activations in f32".into(),
+        Precision::Int8 => "symmetric weights per channel, dynamic activations per row, integer products".into(),
+        Precision::Int4 => "symmetric weights in groups of 32, activations in f32".into(),
     };
     if simulated && matches!(p, Precision::Int8 | Precision::Int4) {
         s.push_str("; convolutions dequantised on load");
