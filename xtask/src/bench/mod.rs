@@ -1,0 +1,67 @@
+//! `cargo xtask bench engines`: how this engine stands beside ONNX Runtime.
+//!
+//! Machines drift by tens of percent within minutes, so absolute times mean little: the engines take turns in rounds, and what
+//! counts is the ratio within a round. Both are fed the same inputs, on the same number of threads.
+
+mod engines;
+mod ours;
+mod ratio;
+mod rows;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+/// Benchmarks
+#[derive(clap::Args)]
+#[command(arg_required_else_help = true)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    Engines(EnginesArgs),
+}
+
+/// Compare with ONNX Runtime, model by model, taking turns
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask bench engines --threads 1,2\n  cargo xtask bench engines --only minilm --rounds 9\n  \
+    cargo xtask bench engines --overhead\n\n\
+    The models come from `cargo xtask fixtures`; ONNX Runtime comes from PyPI into target/fixtures-venv."
+)]
+pub struct EnginesArgs {
+    /// Where the models are [default: target/fixtures]
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// Numbers of threads
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    threads: Vec<u32>,
+    /// Turns that each engine gets
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Only rows whose name holds this
+    #[arg(long, value_name = "WORD")]
+    only: Option<String>,
+    /// Instead: what profiling costs (profiled over unprofiled runs of ours)
+    #[arg(long)]
+    overhead: bool,
+    /// A Python that has onnxruntime and numpy already
+    #[arg(long, value_name = "FILE")]
+    python: Option<PathBuf>,
+    /// A stratoscope to measure, in place of a fresh release build
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.what {
+        What::Engines(args) => engines::run(args),
+    }
+}
