@@ -147,3 +147,120 @@ fn a_cut_pipe_is_no_error() {
     let o = child.wait_with_output().unwrap();
     assert!(!stderr(&o).contains("panicked"), "{}", stderr(&o));
 }
+
+#[test]
+fn the_sample_is_profiled_and_everything_asked_for_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (scope, csv, outputs) = (at("run.scope"), at("layers.csv"), at("outputs"));
+    let args = ["profile", "--device", "cpu", "--threads", "1", "--runs", "3", "--dim", "batch=2", "--json"];
+    let files = ["--out", &scope, "--out", &csv, "--save-outputs", &outputs];
+    let o = stratoscope(&[&args[..], &files[..]].concat());
+    assert!(o.status.success(), "{}", stderr(&o));
+    let report: serde_json::Value = serde_json::from_str(&stdout(&o)).unwrap();
+    assert_eq!(report["latency_ns"]["runs"], 3);
+    assert!(report["latency_ns"]["median"].as_f64().unwrap() > 0.0);
+    assert!(report["unprofiled_latency_ns"]["median"].as_f64().unwrap() > 0.0);
+    assert_eq!((&report["threads"], &report["dims"]["batch"]), (&1.into(), &2.into()));
+    let layers = report["layers"].as_array().unwrap();
+    assert!(layers.len() > 10 && layers.iter().all(|l| l["time_ns"]["median"].as_f64().unwrap() > 0.0));
+    let trace = profiler::import::open(Path::new(&scope)).unwrap();
+    assert_eq!(trace.layers.len(), layers.len());
+    assert_eq!(std::fs::read_to_string(&csv).unwrap().lines().count(), layers.len() + 1);
+    let npy = std::fs::read(dir.path().join("outputs/logits.npy")).unwrap();
+    assert!(npy.starts_with(b"\x93NUMPY") && npy.len() > 2 * 10 * 4);
+}
+
+#[test]
+fn the_sample_is_inspected() {
+    let o = stratoscope(&["inspect", "sample:digits_cnn", "--json"]);
+    assert!(o.status.success(), "{}", stderr(&o));
+    let report: serde_json::Value = serde_json::from_str(&stdout(&o)).unwrap();
+    assert!(report["parameters"].as_u64().unwrap() > 1000 && report["nodes"].as_u64().unwrap() > 5);
+    assert!(report["unsupported"].as_array().unwrap().is_empty());
+    assert!(stdout(&stratoscope(&["inspect", "sample:digits_cnn"])).contains("Conv"));
+}
+
+/// Just enough protobuf to write a model that adds two vectors, and its data.
+mod onnx {
+    use std::path::Path;
+
+    fn number(field: u8, value: u8) -> Vec<u8> {
+        vec![field << 3, value]
+    }
+
+    fn bytes(field: u8, value: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(value.len()).ok().filter(|l| *l < 128).expect("these messages are short");
+        [&[field << 3 | 2, length], value].concat()
+    }
+
+    fn value_info(field: u8, name: &str) -> Vec<u8> {
+        let shape = bytes(2, &bytes(1, &number(1, 2)));
+        let tensor = [number(1, 1), shape].concat();
+        bytes(field, &[bytes(1, name.as_bytes()), bytes(2, &bytes(1, &tensor))].concat())
+    }
+
+    fn tensor(values: [f32; 2]) -> Vec<u8> {
+        [number(1, 2), number(2, 1), bytes(9, &values.map(f32::to_le_bytes).concat())].concat()
+    }
+
+    pub fn write_case(dir: &Path, op: &str, sum: [f32; 2]) {
+        let node = [bytes(1, b"a"), bytes(1, b"b"), bytes(2, b"c"), bytes(4, op.as_bytes())].concat();
+        let graph =
+            [bytes(1, &node), bytes(2, b"g"), value_info(11, "a"), value_info(11, "b"), value_info(12, "c")].concat();
+        let model = [number(1, 8), bytes(7, &graph), bytes(8, &[bytes(1, b""), number(2, 17)].concat())].concat();
+        let data = dir.join("test_data_set_0");
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::write(dir.join("model.onnx"), model).unwrap();
+        std::fs::write(data.join("input_0.pb"), tensor([1.0, 2.0])).unwrap();
+        std::fs::write(data.join("input_1.pb"), tensor([10.0, 20.0])).unwrap();
+        std::fs::write(data.join("output_0.pb"), tensor(sum)).unwrap();
+    }
+}
+
+#[test]
+fn cases_pass_fail_or_are_unsupported() {
+    use std::io::Write;
+    use std::process::Stdio;
+    let dir = tempfile::tempdir().unwrap();
+    let cases = [("right", "Add", [11.0, 22.0]), ("wrong", "Add", [11.0, 23.0]), ("odd", "Frobnicate", [0.0, 0.0])];
+    let mut lines = String::new();
+    for (name, op, sum) in cases {
+        onnx::write_case(&dir.path().join(name), op, sum);
+        lines += &format!("{}\n", dir.path().join(name).display());
+    }
+    for (name, word, code) in [("right", "PASS", 0), ("wrong", "FAIL ", 1), ("odd", "UNSUPPORTED ", 1)] {
+        let o = stratoscope(&["verify", dir.path().join(name).to_str().unwrap()]);
+        assert!(stdout(&o).starts_with(word), "{name}: {} {}", stdout(&o), stderr(&o));
+        assert_eq!(o.status.code(), Some(code), "{name}");
+    }
+    // A generous tolerance lets the wrong one pass: the comparison is by the options.
+    let o = stratoscope(&["verify", "--atol", "2", dir.path().join("wrong").to_str().unwrap()]);
+    assert_eq!(stdout(&o), "PASS\n");
+    let mut child = command()
+        .args(["verify", "--stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let o = child.wait_with_output().unwrap();
+    let words: Vec<String> = stdout(&o).lines().map(|l| l.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(words, ["PASS", "FAIL", "UNSUPPORTED"]);
+}
+
+#[test]
+fn pictures_are_drawn_without_a_display() {
+    let dir = tempfile::tempdir().unwrap();
+    let scope = fixture(dir.path());
+    for (view, size) in [("window", "1000x700"), ("flame", "640x320")] {
+        let png = dir.path().join(format!("{view}.png"));
+        let args = ["screenshot", scope.to_str().unwrap(), png.to_str().unwrap(), "--view", view, "--size", size];
+        let o = stratoscope(&args);
+        assert!(o.status.success(), "{}", stderr(&o));
+        let image = image::open(&png).unwrap().into_rgba8();
+        assert_eq!(format!("{}x{}", image.width(), image.height()), size);
+        let colours: std::collections::HashSet<_> = image.pixels().collect();
+        assert!(colours.len() > 50, "{view}: {} colours are no picture", colours.len());
+    }
+}

@@ -119,3 +119,17 @@ fn a_saved_trace_opens_and_the_help_shows_and_goes() {
     harness.run();
     assert!(harness.query_by_label("Shortcuts").is_none());
 }
+
+#[test]
+fn a_sample_is_opened_and_run_from_the_window() {
+    let mut harness = window(SIZE, true, |ctx| {
+        let settings = Settings { budget: studies::Budget::Runs(3), ..Settings::default() };
+        let mut app = App::still(ctx, ThemeChoice::Dark, None, None, settings).expect("the window starts");
+        app.open("sample:digits_cnn".into());
+        app
+    });
+    draw_until(&mut harness, "the model", |h| h.query_by_label("digits_cnn").is_some());
+    harness.key_press_modifiers(egui::Modifiers::COMMAND, egui::Key::R);
+    draw_until(&mut harness, "the result", |h| h.query_by_label_contains("median latency").is_some());
+    assert!(harness.query_by_label("Compare precisions").is_some());
+}

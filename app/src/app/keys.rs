@@ -48,14 +48,15 @@ impl App {
                 self.wishes.push(Wish::Show(view.id()));
             }
         }
-        if ctx.egui_wants_keyboard_input() {
+        if ctx.text_edit_focused() {
             return;
         }
         // The question mark sits on different keys: go by what was typed.
         if ctx.input(|i| i.events.iter().any(|e| matches!(e, egui::Event::Text(t) if t == "?"))) {
             self.wishes.push(Wish::Help);
         }
-        if !self.help && self.is_measuring() && pressed(&CANCEL) {
+        let free = !self.help && !egui::Popup::is_any_open(ctx);
+        if free && self.is_measuring() && pressed(&CANCEL) {
             self.wishes.push(Wish::Cancel);
         }
     }

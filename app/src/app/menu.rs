@@ -72,18 +72,15 @@ impl App {
     fn view_menu_ui(&mut self, ui: &mut Ui) {
         ui.set_min_width(200.0);
         for (n, view) in self.views.iter().enumerate() {
-            let (id, mut shown) = (view.id(), self.layout.is_shown(view.id()));
-            ui.horizontal(|ui| {
-                if ui.checkbox(&mut shown, view.title()).changed() {
-                    self.wishes.push(Wish::Toggle(id));
-                }
-                if let Some(s) = keys::panel(n) {
-                    ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                        ui.weak(ui.ctx().format_shortcut(&s));
-                    });
-                }
-            });
+            let (id, shown) = (view.id(), self.layout.is_shown(view.id()));
+            let keys = keys::panel(n).map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
+            let tick = if shown { "✓" } else { " " };
+            let button = Button::new((tick, view.title())).shortcut_text(keys);
+            if ui.add(button).clicked() {
+                self.wishes.push(Wish::Toggle(id));
+            }
         }
+        ui.separator();
         self.item(ui, true, "Reset layout", None, Wish::ResetLayout);
         ui.separator();
         for choice in ThemeChoice::ALL {

@@ -31,7 +31,7 @@ impl ThemeChoice {
     /// The menu's word.
     pub fn label(self) -> &'static str {
         match self {
-            ThemeChoice::System => "As the system",
+            ThemeChoice::System => "System",
             ThemeChoice::Dark => "Dark",
             ThemeChoice::Light => "Light",
         }

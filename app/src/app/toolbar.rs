@@ -202,7 +202,7 @@ impl App {
 
 /// How far the study is: its stage and the time left over a thin bar.
 fn progress_ui(ui: &mut Ui, theme: &Theme, running: &Running) {
-    let width = 220.0_f32.min(ui.available_width());
+    let width = 280.0_f32.min(ui.available_width());
     let (rect, response) = ui.allocate_exact_size(vec2(width, TOOLBAR_HEIGHT - 8.0), Sense::hover());
     let rect = rect.shrink2(vec2(PAD, 0.0));
     let p = &running.progress;

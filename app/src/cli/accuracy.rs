@@ -82,6 +82,10 @@ fn text(trace: &Trace) -> String {
     }
     out += &table.to_string();
     for a in &trace.accuracy {
+        // Some descriptions start with the scheme's name.
+        let words =
+            a.description.strip_prefix(&a.scheme).map_or(a.description.as_str(), |d| d.trim_start_matches([':', ' ']));
+        out += &format!("\n{}: {words}\n", a.scheme);
         out += &task(a);
         out += &worst(a);
     }
@@ -94,7 +98,7 @@ fn task(a: &Accuracy) -> String {
         .difference_interval
         .map(|(low, high)| format!(", difference {:+.4} [{low:+.4}, {high:+.4}]", t.value - t.reference))
         .unwrap_or_default();
-    format!("\n{}: {} {:.4} (f32 {:.4}) on {}{interval}", a.scheme, t.metric, t.value, t.reference, t.count)
+    format!("{} {:.4}, f32 {:.4}, on {}{interval}\n", t.metric, t.value, t.reference, format::grouped(t.count))
 }
 
 /// The layers that add most error of their own.
@@ -108,7 +112,7 @@ fn worst(a: &Accuracy) -> String {
     for (local, l) in layers.into_iter().take(5) {
         table.row([shorten(&l.layer, 52), decibels(local), known(l.cumulative_sqnr_db, decibels)]);
     }
-    format!("\n{}: {}\n{table}", a.scheme, a.description)
+    table.to_string()
 }
 
 fn known<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {

@@ -117,7 +117,7 @@ pub fn text(trace: &Trace) -> String {
         Some(s) => fact(
             "latency",
             format!(
-                "{} median +-{}, p90 {}, p99 {}, {} runs{simulated}",
+                "{} median ±{}, p90 {}, p99 {}, {} runs{simulated}",
                 format::duration(s.median),
                 format::duration(s.mad),
                 format::duration(s.p90),
@@ -145,13 +145,10 @@ pub fn text(trace: &Trace) -> String {
 
     let audit = Audit::of(trace);
     let (ok, rest): (Vec<_>, Vec<_>) = audit.badges.iter().partition(|b| b.severity == Severity::Ok);
-    out += &format!("\naudit: {} checks fine\n", ok.len());
+    out += &format!("\naudit: {} fine\n", format::plural(ok.len(), "check"));
     for b in rest {
-        let word = if b.severity == Severity::Bad { "BAD" } else { "warning" };
-        out += &format!("  {word}: {}: {}\n", b.title, b.detail);
-    }
-    for w in &meta.warnings {
-        out += &format!("  warning: {w}\n");
+        let word = if b.severity == Severity::Bad { "bad " } else { "note" };
+        out += &format!("  {word}  {}. {}\n", b.title, b.detail);
     }
     out + &slowest(trace)
 }
@@ -164,13 +161,14 @@ fn slowest(trace: &Trace) -> String {
     if stats.is_empty() {
         return String::new();
     }
-    let mut table = Table::new(&["LAYER", "OPERATOR", "MEDIAN", "P99", "SHARE", "RATE"], "llrrrr");
+    let mut table = Table::new(&["LAYER", "SCOPE", "OPERATOR", "MEDIAN", "P99", "SHARE", "RATE"], "lllrrrr");
     for s in stats.iter().take(ROWS) {
         let Some(layer) = trace.layers.get(s.layer.index()) else { continue };
         let rate =
             layer.flops.filter(|_| s.time.median > 0.0).map(|f| format::flops_rate(f as f64 * 1e9 / s.time.median));
         table.row([
-            shorten(&layer.name, 44),
+            shorten(&layer.name, 36),
+            shorten(&layer.scope, 36),
             shorten(&layer.op, 28),
             format::duration(s.time.median),
             format::duration(s.time.p99),
