@@ -185,6 +185,12 @@ pub trait Operator: Send + Sync + fmt::Debug {
         None
     }
 
+    /// This operator with its constant weights, which are rounded to that precision already, held in it on a GPU; `None` if it
+    /// has no kernel for that.
+    fn store(&self, _precision: Precision, _inputs: &[Option<Fact>]) -> Option<Box<dyn Operator>> {
+        None
+    }
+
     /// The operator in the field's words where the node's own name says too little: `MatMul+Bias+Gelu`.
     fn label(&self, _inputs: &Inputs<'_>) -> Option<String> {
         None

@@ -79,8 +79,12 @@ pub struct GpuBuilder<'a> {
     pub(crate) uploads: Vec<ValueIx>,
 }
 
+/// What a kernel does not take, the CPU may.
 fn gpu_error(e: GpuError) -> OpError {
-    OpError::invalid(e.to_string())
+    match e {
+        GpuError::Argument { .. } | GpuError::TooLarge { .. } => OpError::unsupported(e.to_string()),
+        other => OpError::invalid(other.to_string()),
+    }
 }
 
 impl<'a> GpuBuilder<'a> {

@@ -6,4 +6,4 @@ mod transfer;
 
 pub use builder::{GpuBuilder, GpuTensor};
 pub use session::GpuSession;
-pub(crate) use transfer::device_dtype;
+pub(crate) use transfer::{device_dtype, to_device};

@@ -1,15 +1,12 @@
 //! Fused scaled dot-product attention, as the attention pass makes it.
 
 use cpu_kernels::attention::{AttentionShape, Mask, Strides, attention};
-use gpu_kernels::kernels::attention::{
-    Attention as GpuAttention, HeadStrides, MAX_V_DIM, Mask as GpuMask, attention as gpu_attention,
-};
 use graph::DType;
 
 use crate::attrs::Attrs;
 use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, OpClass, OpDef, OpError, Operator, RunCx};
-use crate::ops::movement_gpu::u32_of;
+use crate::ops::attention_gpu;
 use crate::ops::util;
 use crate::registry::INTERNAL;
 
@@ -146,39 +143,10 @@ impl Operator for Attention {
     fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
         let (q, k, v) = (b.input(0)?, b.input(1)?, b.input(2)?);
         let s = self.shape(&q.shape, &k.shape, &v.shape)?;
-        if s.v_dim > MAX_V_DIM as usize {
-            return Ok(false);
-        }
         let mask = if b.has(3) { Some(b.input(3)?) } else { None };
-        let n = u32_of;
-        let heads = |s: &Strides| Ok::<_, OpError>(HeadStrides { batch: n(s.batch)?, head: n(s.head)?, row: n(s.row)? });
-        let mask = match &mask {
-            None => None,
-            Some(m) => {
-                let [x, y, z, w] = mask_strides(&m.shape, &s)?;
-                Some(GpuMask { values: &m.binding, is_bool: false, strides: [n(x)?, n(y)?, n(z)?, n(w)?] })
-            }
-        };
-        let y = b.output(0)?;
-        let op = GpuAttention {
-            q: (&q.binding, heads(&s.q)?),
-            k: (&k.binding, heads(&s.k)?),
-            v: (&v.binding, heads(&s.v)?),
-            y: (&y.binding, heads(&s.out)?),
-            batch: n(s.batch)?,
-            heads: n(s.heads)?,
-            kv_heads: n(s.kv_heads)?,
-            queries: n(s.q_len)?,
-            keys: n(s.kv_len)?,
-            dim: n(s.head_dim)?,
-            v_dim: n(s.v_dim)?,
-            scale: s.scale,
-            mask,
-            causal: None,
-        };
-        let gpu = b.gpu();
-        b.push(gpu_attention(&gpu, &op))?;
-        Ok(true)
+        let mask = mask.map(|m| Ok::<_, OpError>((mask_strides(&m.shape, &s)?, m))).transpose()?;
+        let operands = [&q.binding, &k.binding, &v.binding];
+        attention_gpu::encode(b, &s, operands, mask.as_ref().map(|(strides, m)| (m, *strides)), None)
     }
 
     fn kernel(&self) -> String {

@@ -7,12 +7,13 @@ use cpu_kernels::gemm::{Activation, Epilogue};
 
 use gpu_kernels::kernels::conv2d::{Conv2d, conv2d};
 
-use crate::ops::movement_gpu::u32_of;
-use crate::gpu::GpuBuilder;
 use crate::attrs::Attrs;
+use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, Prepared, RunCx};
-use crate::ops::activation;
+use crate::ops::movement_gpu::u32_of;
 use crate::ops::window::{AutoPad, Window, image};
+use crate::ops::{activation, matmul_gpu};
+use crate::precision::Precision;
 use crate::registry::INTERNAL;
 use crate::tensor::constant_f32;
 
@@ -30,6 +31,8 @@ pub(crate) struct Conv {
     pub groups: usize,
     pub activation: Activation,
     packed: Option<(Arc<PackedConv>, Vec<usize>)>,
+    /// A GPU holds constant weights as f16.
+    f16: bool,
 }
 
 fn groups(a: &Attrs<'_>) -> Result<usize, OpError> {
@@ -39,7 +42,7 @@ fn groups(a: &Attrs<'_>) -> Result<usize, OpError> {
 
 fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
     let (window, groups, activation) = (Window::read(a)?, groups(a)?, activation::read(a)?);
-    Ok(Box::new(Conv { window, groups, activation, packed: None }))
+    Ok(Box::new(Conv { window, groups, activation, packed: None, f16: false }))
 }
 
 impl Conv {
@@ -143,20 +146,25 @@ impl Operator for Conv {
         let x = b.input(0)?;
         let (s, _) = self.shape(&x.shape, &w_shape)?;
         let [d, h, w] = &s.axes;
-        if !x.is_float() || d.kernel != 1 || d.input != 1 || b.has(3) {
+        if !x.is_float() || d.kernel != 1 || d.input != 1 {
             return Ok(false);
         }
-        let weights = b.input(1)?;
+        let halves = b.constant(1).filter(|_| self.f16).and_then(constant_f32).map(|w| matmul_gpu::halves(&w));
+        let weights = match &halves {
+            Some(bytes) => b.upload("f16 weights", bytes)?,
+            None => b.input(1)?.binding,
+        };
         let bias = if b.has(2) { Some(b.input(2)?) } else { None };
+        let residual = if b.has(3) { Some(b.input(3)?) } else { None };
         let y = b.output(0)?;
         let [_, oh, ow] = s.output();
         let n = u32_of;
         let op = Conv2d {
             x: &x.binding,
-            weights: &weights.binding,
-            weights_f16: false,
+            weights: &weights,
+            weights_f16: halves.is_some(),
             bias: bias.as_ref().map(|t| &t.binding),
-            residual: None,
+            residual: residual.as_ref().map(|t| &t.binding),
             y: &y.binding,
             input: [n(s.batch)?, n(s.in_channels)?, n(h.input)?, n(w.input)?],
             c_out: n(s.out_channels)?,
@@ -166,11 +174,18 @@ impl Operator for Conv {
             strides: [n(h.stride)?, n(w.stride)?],
             pads: [n(h.pad_begin)?, n(w.pad_begin)?],
             dilations: [n(h.dilation)?, n(w.dilation)?],
-            activation: crate::ops::matmul_gpu::activation(self.activation),
+            activation: matmul_gpu::activation(self.activation),
         };
         let gpu = b.gpu();
         b.push(conv2d(&gpu, &op))?;
         Ok(true)
+    }
+
+    fn store(&self, precision: Precision, inputs: &[Option<Fact>]) -> Option<Box<dyn Operator>> {
+        let fits = precision == Precision::F16
+            && inputs.first()?.as_ref()?.dtype.is_float()
+            && inputs.get(1)?.as_ref()?.shape.as_ref()?.len() <= 4;
+        fits.then(|| Box::new(Conv { f16: true, ..self.clone() }) as Box<dyn Operator>)
     }
 
     fn label(&self, _: &Inputs<'_>) -> Option<String> {

@@ -4,10 +4,10 @@ use cpu_kernels::binary::BinaryOp as CpuBinary;
 use cpu_kernels::unary::UnaryOp as CpuUnary;
 use gpu_kernels::kernels::Elem;
 use gpu_kernels::kernels::binary::{BinaryOp, binary as binary_kernel};
-use gpu_kernels::kernels::unary::{UnaryOp, unary as unary_kernel};
+use gpu_kernels::kernels::unary::{UnaryOp, unary as unary_kernel, unary_int};
 
-use crate::gpu::{GpuBuilder, GpuTensor};
 use crate::gpu::device_dtype;
+use crate::gpu::{GpuBuilder, GpuTensor};
 use crate::op::OpError;
 use crate::ops::movement_gpu::{shape32, u32_of};
 use graph::DType;
@@ -24,13 +24,19 @@ pub(crate) fn elem(dtype: DType) -> Option<Elem> {
 /// A function of one tensor of floats.
 pub(crate) fn unary(b: &mut GpuBuilder<'_>, op: CpuUnary) -> Result<bool, OpError> {
     let Some((op, p, q)) = unary_op(op) else { return Ok(false) };
-    let x = b.input(0)?;
-    if !x.is_float() {
+    let Some(dtype) = b.fact(0).map(|f| f.dtype) else { return Ok(false) };
+    let integer = matches!(dtype, DType::I32 | DType::I64 | DType::I16 | DType::I8);
+    let known = matches!(op, UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Sign | UnaryOp::Relu);
+    if !dtype.is_float() && !(integer && known) {
         return Ok(false);
     }
-    let y = b.output(0)?;
+    let (x, y) = (b.input(0)?, b.output(0)?);
     let gpu = b.gpu();
     let n = u32_of(x.len())?;
+    if integer {
+        b.push(unary_int(&gpu, op, 0, 0, &x.binding, &y.binding, n))?;
+        return Ok(true);
+    }
     b.push(unary_kernel(&gpu, op, p, q, &x.binding, &y.binding, n))?;
     Ok(true)
 }
@@ -110,6 +116,15 @@ pub(crate) fn binary_op(op: CpuBinary) -> BinaryOp {
 /// a division by zero.
 pub(crate) fn binary(b: &mut GpuBuilder<'_>, op: BinaryOp) -> Result<bool, OpError> {
     if b.input_count() != 2 {
+        return Ok(false);
+    }
+    // Sums of narrow integers wrap at their own width, which the device's 32 bits don't.
+    let compares = matches!(
+        op,
+        BinaryOp::Equal | BinaryOp::Less | BinaryOp::LessOrEqual | BinaryOp::Greater | BinaryOp::GreaterOrEqual
+    );
+    let narrow = |f: &crate::op::Fact| matches!(f.dtype, DType::U8 | DType::I8 | DType::U16 | DType::I16);
+    if !compares && b.fact(0).is_some_and(narrow) {
         return Ok(false);
     }
     let (x, y) = (b.input(0)?, b.input(1)?);

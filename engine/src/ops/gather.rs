@@ -94,7 +94,8 @@ impl Operator for Gather {
     fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
         match self {
             Gather::Axis(axis) => crate::ops::movement_gpu::gather(b, *axis),
-            _ => Ok(false),
+            Gather::Elements(axis) => crate::ops::index_gpu::elements(b, *axis),
+            Gather::Nd { batch_dims } => crate::ops::index_gpu::gather_nd(b, *batch_dims as usize),
         }
     }
 }

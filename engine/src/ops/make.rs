@@ -7,6 +7,7 @@ use graph::{DType, Element, Tensor};
 use crate::attrs::Attrs;
 use crate::gpu::GpuBuilder;
 use crate::op::{Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
+use crate::ops::movement_gpu::u32_of;
 use crate::ops::util;
 
 /// Expand, Tile, ConstantOfShape, Range.
@@ -18,9 +19,7 @@ pub(crate) const OPS: &[OpDef] = &[
 ];
 
 fn sizes(list: &[i64]) -> Result<Vec<usize>, OpError> {
-    list.iter()
-        .map(|&v| usize::try_from(v).map_err(|_| OpError::invalid(format!("size {v} is negative"))))
-        .collect()
+    list.iter().map(|&v| usize::try_from(v).map_err(|_| OpError::invalid(format!("size {v} is negative")))).collect()
 }
 
 #[derive(Debug)]
@@ -87,6 +86,16 @@ impl Operator for Tile {
         movement::tile(pool, elem, x.shape, &repeats, x.data, cx.out_bytes(0)?)?;
         Ok(())
     }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let (Some(x), Some(list)) = (b.fact(0).and_then(|f| f.shape.clone()), b.const_ints(1)) else {
+            return Ok(false);
+        };
+        // Each dimension as its repeats, which stand still in the input, and itself.
+        let shape: Vec<usize> = sizes(&list)?.into_iter().zip(&x).flat_map(|(r, &d)| [r, d]).collect();
+        let from: Vec<usize> = util::strides(&x).into_iter().flat_map(|s| [0, s]).collect();
+        crate::ops::movement_gpu::copy_as(b, &shape, &from)
+    }
 }
 
 #[derive(Debug)]
@@ -124,6 +133,14 @@ impl Operator for Fill {
             chunk.copy_from_slice(self.value.bytes());
         }
         Ok(())
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let Ok(word) = crate::gpu::to_device(&self.value)?.try_into() else { return Ok(false) };
+        let y = b.output(0)?;
+        let (gpu, n) = (b.gpu(), u32_of(y.len())?);
+        b.push(gpu_kernels::kernels::fill::fill(&gpu, &y.binding, n, u32::from_le_bytes(word)))?;
+        Ok(true)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::attrs::Attrs;
 use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, Prepared, RunCx};
 use crate::ops::activation;
+use crate::ops::matmul_gpu::Storage;
 use crate::ops::util;
 use crate::precision::Precision;
 use crate::registry::INTERNAL;
@@ -32,6 +33,8 @@ pub(crate) struct MatMul {
     pub activation: Activation,
     /// Gemm: exactly two dimensions, and C broadcasts to the output in any way.
     pub gemm: bool,
+    /// How a GPU holds constant weights.
+    pub storage: Storage,
 }
 
 fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
@@ -42,6 +45,7 @@ fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
         beta: 1.0,
         activation: activation::read(a)?,
         gemm: false,
+        storage: Storage::F32,
     }))
 }
 
@@ -53,6 +57,7 @@ fn read_gemm(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
         beta: a.float_or("beta", 1.0)?,
         activation: activation::read(a)?,
         gemm: true,
+        storage: Storage::F32,
     }))
 }
 
@@ -205,6 +210,14 @@ impl Operator for MatMul {
 
     fn quantize(&self, precision: Precision, inputs: &[Option<Fact>]) -> Option<Box<dyn Operator>> {
         crate::ops::quantized::of(self, precision, inputs)
+    }
+
+    fn store(&self, precision: Precision, inputs: &[Option<Fact>]) -> Option<Box<dyn Operator>> {
+        let storage = Storage::of(precision)?;
+        let fact = |i: usize| inputs.get(i)?.as_ref();
+        let flat = fact(1)?.shape.as_ref()?.len() == 2;
+        let known = fact(0)?.shape.is_some() && inputs.iter().flatten().all(|f| f.dtype.is_float());
+        (flat && known).then(|| Box::new(MatMul { storage, ..*self }) as Box<dyn Operator>)
     }
 
     fn label(&self, inputs: &Inputs<'_>) -> Option<String> {
@@ -360,7 +373,15 @@ mod tests {
 
     #[test]
     fn sizes_follow_numpy() {
-        let m = MatMul { trans_a: false, trans_b: false, alpha: 1.0, beta: 1.0, activation: Activation::None, gemm: false };
+        let m = MatMul {
+            trans_a: false,
+            trans_b: false,
+            alpha: 1.0,
+            beta: 1.0,
+            activation: Activation::None,
+            gemm: false,
+            storage: Storage::F32,
+        };
         assert_eq!(m.sizes(&[2, 1, 3, 4], &[5, 4, 6]).unwrap().out, [2, 5, 3, 6]);
         assert_eq!(m.sizes(&[4], &[4, 6]).unwrap().out, [6]);
         assert_eq!(m.sizes(&[3, 4], &[4]).unwrap().out, [3]);

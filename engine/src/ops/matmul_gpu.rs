@@ -1,14 +1,19 @@
 //! The GPU form of MatMul, Gemm and their fused forms.
 
 use cpu_kernels::gemm::Activation as Fused;
+use gpu_kernels::Binding;
+use gpu_kernels::kernels::Elem;
+use gpu_kernels::kernels::binary::{BinaryOp, binary};
 use gpu_kernels::kernels::matmul::{MatMul as Product, Weights, matmul};
-use gpu_kernels::kernels::unary::{Activation, UnaryOp};
+use gpu_kernels::kernels::unary::{Activation, UnaryOp, unary};
 
 use crate::gpu::GpuBuilder;
 use crate::op::OpError;
-use crate::ops::matmul::MatMul;
-use crate::ops::movement_gpu::u32_of;
+use crate::ops::matmul::{MatMul, Sizes};
+use crate::ops::movement_gpu::{shape32, transposed, u32_of};
 use crate::ops::util;
+use crate::precision::Precision;
+use crate::tensor::constant_f32;
 
 /// The shaders' name of a fused activation.
 pub(crate) fn activation(a: Fused) -> Activation {
@@ -43,24 +48,100 @@ fn batch_strides(own: &[usize], matrix: usize) -> Result<[u32; 3], OpError> {
     Ok(out)
 }
 
+/// How a GPU holds the constant weights of a product; they are rounded to it before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Storage {
+    /// As they are.
+    F32,
+    /// Two in a word.
+    F16,
+    /// Four in a word, with a scale for each column of the product.
+    I8,
+}
+
+impl Storage {
+    /// The form of a precision, where the shaders have one.
+    pub fn of(precision: Precision) -> Option<Storage> {
+        match precision {
+            Precision::F16 => Some(Storage::F16),
+            Precision::Int8 => Some(Storage::I8),
+            _ => None,
+        }
+    }
+}
+
+/// f16 bits, up to a whole word.
+pub(crate) fn halves(values: &[f32]) -> Vec<u8> {
+    let mut bytes: Vec<u8> = values.iter().flat_map(|&v| half::f16::from_f32(v).to_le_bytes()).collect();
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// i8 up to a whole word, and the scales of the `n` columns.
+fn eighths(values: &[f32], s: &Sizes, by_columns: bool) -> (Vec<u8>, Vec<f32>) {
+    let column = |i: usize| if by_columns { i / s.k } else { i % s.n };
+    let mut scales = vec![0f32; s.n];
+    for (i, v) in values.iter().enumerate() {
+        let scale = &mut scales[column(i)];
+        *scale = scale.max(v.abs());
+    }
+    scales.iter_mut().for_each(|v| *v /= 127.0);
+    let byte = |(i, v): (usize, &f32)| {
+        let scale = scales[column(i)];
+        if scale > 0.0 { (v / scale).round_ties_even().clamp(-127.0, 127.0) as i8 as u8 } else { 0 }
+    };
+    let mut bytes: Vec<u8> = values.iter().enumerate().map(byte).collect();
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    (bytes, scales)
+}
+
+/// Weights on the device, in the operator's storage if they are constant.
+fn weights(op: &MatMul, b: &mut GpuBuilder<'_>, s: &Sizes) -> Result<(Binding, Storage, Option<Binding>), OpError> {
+    let constant = b.constant(1).filter(|t| op.storage != Storage::F32 && t.shape().len() == 2);
+    let Some(values) = constant.and_then(constant_f32) else { return Ok((b.input(1)?.binding, Storage::F32, None)) };
+    if op.storage == Storage::F16 {
+        return Ok((b.upload("f16 weights", &halves(&values))?, Storage::F16, None));
+    }
+    let (bytes, scales) = eighths(&values, s, op.trans_b);
+    let scales = b.upload("scales", bytemuck::cast_slice(&scales))?;
+    Ok((b.upload("i8 weights", &bytes)?, Storage::I8, Some(scales)))
+}
+
 /// Encodes the product.
 pub(crate) fn encode(op: &MatMul, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
     let (Some(fa), Some(fb)) = (b.fact(0), b.fact(1)) else { return Ok(false) };
     let (sa, sb) = (fa.shape.clone().unwrap_or_default(), fb.shape.clone().unwrap_or_default());
     let s = op.sizes(&sa, &sb)?;
-    let bias_row = b.fact(2).and_then(|f| f.shape.clone()).is_none_or(|c| MatMul::is_row(&c, s.n));
+    let shape = |i: usize| b.fact(i).and_then(|f| f.shape.as_deref());
+    // A bias that is no row is added afterwards.
+    let late = b.has(2) && (op.beta != 1.0 || !shape(2).is_some_and(|c| MatMul::is_row(c, s.n)));
     let float = [fa, fb].iter().all(|f| f.dtype.is_float());
-    if op.trans_a || s.batch.len() > 3 || !float || !bias_row || (op.beta != 1.0 && b.has(2)) || b.has(3) || s.k == 0 {
+    if s.batch.len() > 3
+        || !float
+        || s.k == 0
+        || (op.trans_a && sa.len() != 2)
+        || (late && (op.activation != Fused::None || b.has(3)))
+        || (b.has(3) && shape(3) != Some(&s.out[..]))
+    {
         return Ok(false);
     }
-    let (a, w, y) = (b.input(0)?, b.input(1)?, b.output(0)?);
+    let a = b.input(0)?;
+    let a = if op.trans_a { transposed(b, &a, &[1, 0])? } else { a.binding };
+    let (w, storage, scale) = weights(op, b, &s)?;
     let bias = if b.has(2) { Some(b.input(2)?) } else { None };
+    let residual = if b.has(3) { Some(b.input(3)?) } else { None };
+    let y = b.output(0)?;
     let gpu = b.gpu();
     // Rows of a that all meet one b are one tall product.
     let shared = sb.len() <= 2;
     let batch_count: usize = s.batch.iter().product();
     let m = if shared { s.m * batch_count } else { s.m };
-    let mut p = Product::new(&a.binding, Weights::F32(&w.binding), &y.binding, [u32_of(m)?, u32_of(s.k)?, u32_of(s.n)?]);
+    let w = match (storage, &scale) {
+        (Storage::F16, _) => Weights::F16(&w),
+        (Storage::I8, Some(scale)) => Weights::I8 { values: &w, scale },
+        _ => Weights::F32(&w),
+    };
+    let mut p = Product::new(&a, w, &y.binding, [u32_of(m)?, u32_of(s.k)?, u32_of(s.n)?]);
     if !shared {
         let mut batch = [1u32; 3];
         for (i, d) in s.batch.iter().enumerate() {
@@ -72,8 +153,34 @@ pub(crate) fn encode(op: &MatMul, b: &mut GpuBuilder<'_>) -> Result<bool, OpErro
     }
     p.trans_b = op.trans_b;
     p.alpha = op.alpha;
-    p.bias = bias.as_ref().map(|t| &t.binding);
+    p.bias = bias.as_ref().filter(|_| !late).map(|t| &t.binding);
+    p.residual = residual.as_ref().map(|t| &t.binding);
     p.activation = activation(op.activation);
     b.push(matmul(&gpu, &p))?;
+    if let Some(c) = bias.filter(|_| late) {
+        let mut term = c.binding.clone();
+        if op.beta != 1.0 {
+            term = b.temporary("beta C", c.len())?;
+            b.push(unary(&gpu, UnaryOp::Affine, op.beta, 0.0, &c.binding, &term, u32_of(c.len())?))?;
+        }
+        let (to, from) = (shape32(&y.shape)?, shape32(&c.shape)?);
+        let sum = (&y.binding, &to[..]);
+        b.push(binary(&gpu, BinaryOp::Add, Elem::F32, sum, (&term, &from), sum))?;
+    }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_fill_whole_words() {
+        assert_eq!(halves(&[1.0, -2.0, 0.5]), [0x00, 0x3c, 0x00, 0xc0, 0x00, 0x38, 0, 0]);
+        let s = Sizes { batch: vec![], m: 1, n: 2, k: 3, out: vec![1, 2] };
+        let (bytes, scales) = eighths(&[127.0, 2.0, -64.0, -2.0, 1.0, 0.0], &s, false);
+        assert_eq!((bytes, scales), (vec![127, 127, 192, 129, 1, 0, 0, 0], vec![1.0, 2.0 / 127.0]));
+        let (bytes, scales) = eighths(&[127.0, -64.0, 1.0, 0.0, 0.0, 0.0], &s, true);
+        assert_eq!((bytes, scales), (vec![127, 192, 1, 0, 0, 0, 0, 0], vec![1.0, 0.0]));
+    }
 }

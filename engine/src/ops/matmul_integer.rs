@@ -7,8 +7,10 @@ use cpu_kernels::quant::{Bytes, PackedIntegerB, matmul_integer, matmul_integer_p
 use graph::{DType, Tensor};
 
 use crate::attrs::Attrs;
+use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, Prepared, RunCx};
 use crate::ops::matmul::{MatMul, Sizes};
+use crate::ops::matmul_gpu::Storage;
 use crate::ops::quantize::floats;
 use crate::ops::util;
 use crate::tensor::Input;
@@ -108,8 +110,15 @@ impl IntegerMatMul {
     }
 
     fn sizes(&self, a: &[usize], b: &[usize]) -> Result<Sizes, OpError> {
-        let like =
-            MatMul { trans_a: false, trans_b: false, alpha: 1.0, beta: 1.0, activation: Activation::None, gemm: false };
+        let like = MatMul {
+            trans_a: false,
+            trans_b: false,
+            alpha: 1.0,
+            beta: 1.0,
+            activation: Activation::None,
+            gemm: false,
+            storage: Storage::F32,
+        };
         like.sizes(a, b)
     }
 
@@ -220,6 +229,15 @@ impl Operator for IntegerMatMul {
         };
         let dtype = cx.out_dtype(0);
         requantize(&sums, scale, sy, zero as i32, dtype, cx.out_bytes(0)?)
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        if self.linear {
+            return Ok(false);
+        }
+        let shape = |i: usize| b.fact(i).and_then(|f| f.shape.as_deref()).unwrap_or(&[]);
+        let s = self.sizes(shape(0), shape(1))?;
+        crate::ops::quantize_gpu::product(b, &s)
     }
 
     fn kernel(&self) -> String {

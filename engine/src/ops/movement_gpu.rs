@@ -44,6 +44,20 @@ pub(crate) fn copy_as(b: &mut GpuBuilder<'_>, shape: &[usize], from: &[usize]) -
     Ok(true)
 }
 
+/// y[offset + index * to] = x[index * from] over `shape`.
+pub(crate) fn place(
+    b: &mut GpuBuilder<'_>,
+    shape: &[usize],
+    (x, from): (&Binding, &[usize]),
+    (y, offset, to): (&Binding, usize, &[usize]),
+) -> Result<(), OpError> {
+    let gpu = b.gpu();
+    let (from, to) = (steps(from), steps(to));
+    let source = Strided { binding: x, offset: 0, strides: &from };
+    let target = Strided { binding: y, offset: u32_of(offset)?, strides: &to };
+    b.push(strided_copy(&gpu, &shape32(shape)?, source, target))
+}
+
 /// A tensor with its dimensions in another order, in a temporary.
 pub(crate) fn transposed(b: &mut GpuBuilder<'_>, x: &GpuTensor, perm: &[usize]) -> Result<Binding, OpError> {
     let y = b.temporary("transposed", x.len())?;

@@ -5,8 +5,14 @@ use cpu_kernels::broadcast::Broadcast;
 use cpu_kernels::norm as k;
 use cpu_kernels::reduce::{ReduceOp, Reduction, reduce};
 
+use gpu_kernels::kernels::batch_norm::{Statistics, batch_norm};
+use gpu_kernels::kernels::layer_norm::group_norm;
+use gpu_kernels::kernels::unary::Activation;
+
 use crate::attrs::Attrs;
+use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
+use crate::ops::movement_gpu::u32_of;
 use crate::ops::util;
 
 /// Normalisations of channels.
@@ -196,5 +202,35 @@ impl Operator for Norm {
 
     fn kernel(&self) -> String {
         "norm f32".into()
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        if !matches!(self, Norm::Batch { .. } | Norm::Instance { .. } | Norm::Group { .. }) {
+            return Ok(false);
+        }
+        let x = b.input(0)?;
+        let [n, c, rest] = channels(&x.shape);
+        let dims = [u32_of(n)?, u32_of(c)?, u32_of(rest)?];
+        let gpu = b.gpu();
+        if let Norm::Batch { epsilon } = self {
+            let [scale, bias, mean, var] = [b.input(1)?, b.input(2)?, b.input(3)?, b.input(4)?].map(|t| t.binding);
+            let s = Statistics { scale: &scale, bias: &bias, mean: &mean, variance: &var };
+            let y = b.output(0)?;
+            b.push(batch_norm(&gpu, &x.binding, s, &y.binding, dims, *epsilon, Activation::NONE))?;
+            return Ok(true);
+        }
+        let (groups, epsilon) = match self {
+            Norm::Group { groups, epsilon, .. } => (*groups, *epsilon),
+            Norm::Instance { epsilon } => (c, *epsilon),
+            _ => return Ok(false),
+        };
+        // The shader takes a scale and a bias for each channel.
+        if (1..3).any(|i| b.fact(i).and_then(Fact::numel) != Some(c)) || groups == 0 || c % groups != 0 {
+            return Ok(false);
+        }
+        let (scale, bias, y) = (b.input(1)?, b.input(2)?, b.output(0)?);
+        let (scale, bias) = (Some(&scale.binding), Some(&bias.binding));
+        b.push(group_norm(&gpu, &x.binding, scale, bias, &y.binding, dims, u32_of(groups)?, epsilon))?;
+        Ok(true)
     }
 }

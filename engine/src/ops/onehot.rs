@@ -5,7 +5,9 @@ use graph::DType;
 
 use crate::attrs::Attrs;
 use crate::exec::convert;
+use crate::gpu::GpuBuilder;
 use crate::op::{Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
+use crate::ops::movement_gpu::u32_of;
 use crate::ops::util;
 use crate::tensor::Input;
 
@@ -177,5 +179,20 @@ impl Operator for Trilu {
 
     fn kernel(&self) -> String {
         "triangle".into()
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let k = match (b.has(1), b.const_ints(1).as_deref()) {
+            (false, _) => 0,
+            (true, Some(&[k])) => k.clamp(-(1 << 30), 1 << 30) as i32,
+            _ => return Ok(false),
+        };
+        let x = b.input(0)?;
+        let [outer @ .., rows, cols] = &x.shape[..] else { return Ok(false) };
+        let dims = [u32_of(outer.iter().product())?, u32_of(*rows)?, u32_of(*cols)?];
+        let y = b.output(0)?;
+        let gpu = b.gpu();
+        b.push(gpu_kernels::kernels::trilu::trilu(&gpu, &x.binding, &y.binding, dims, k, self.upper))?;
+        Ok(true)
     }
 }

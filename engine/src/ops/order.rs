@@ -3,11 +3,24 @@
 use cpu_kernels::reduce::{self as k, ArgOp};
 use graph::DType;
 
+use gpu_kernels::kernels::Elem;
+use gpu_kernels::kernels::arg_reduce::arg_reduce;
+use gpu_kernels::kernels::cumsum::cumsum;
+
 use crate::attrs::Attrs;
+use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
+use crate::ops::elementwise_gpu::elem;
+use crate::ops::movement_gpu::u32_of;
 use crate::ops::reduce::reduced_shape;
 use crate::ops::typed::{by_number, placed_or};
 use crate::ops::util;
+
+/// The sizes before, at and after an axis.
+fn around(shape: &[usize], axis: usize) -> Result<[u32; 3], OpError> {
+    let product = |s: &[usize]| u32_of(s.iter().product());
+    Ok([product(&shape[..axis])?, u32_of(shape[axis])?, product(&shape[axis + 1..])?])
+}
 
 /// Extremes and running sums.
 pub(crate) const OPS: &[OpDef] = &[
@@ -68,6 +81,16 @@ impl Operator for Arg {
 
     fn kernel(&self) -> String {
         "arg reduce".into()
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let x = b.input(0)?;
+        let dims = around(&x.shape, util::axis(self.axis, x.shape.len())?)?;
+        let Some(kind @ (Elem::F32 | Elem::I32)) = elem(x.dtype) else { return Ok(false) };
+        let y = b.output(0)?;
+        let gpu = b.gpu();
+        b.push(arg_reduce(&gpu, kind, &x.binding, &y.binding, dims, self.op == ArgOp::Min, self.last))?;
+        Ok(true)
     }
 }
 
@@ -229,5 +252,16 @@ impl Operator for Cumulative {
 
     fn kernel(&self) -> String {
         "running sum".into()
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let (x, axis) = (b.input(0)?, b.const_ints(1));
+        let Some(kind @ (Elem::F32 | Elem::I32)) = elem(x.dtype) else { return Ok(false) };
+        let (Some(&[axis]), false) = (axis.as_deref(), self.product) else { return Ok(false) };
+        let dims = around(&x.shape, util::axis(axis, x.shape.len())?)?;
+        let y = b.output(0)?;
+        let gpu = b.gpu();
+        b.push(cumsum(&gpu, kind, &x.binding, &y.binding, dims, self.exclusive, self.reverse))?;
+        Ok(true)
     }
 }

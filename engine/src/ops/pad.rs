@@ -2,8 +2,12 @@
 
 use cpu_kernels::movement::{self, PadMode};
 
+use gpu_kernels::kernels::pad::{PadMode as GpuMode, pad};
+
 use crate::attrs::Attrs;
+use crate::gpu::{GpuBuilder, to_device};
 use crate::op::{Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
+use crate::ops::movement_gpu::shape32;
 use crate::ops::util;
 
 /// Pad.
@@ -99,5 +103,39 @@ impl Operator for Pad {
 
     fn kernel(&self) -> String {
         "pad".into()
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let x = b.input(0)?;
+        let pads = self.pads(x.shape.len(), |i| Ok(b.const_ints(i)))?;
+        let word = match &self.fixed {
+            Some((_, v)) => Some(v.to_bits()),
+            None if !b.has(2) => Some(0),
+            None => {
+                b.constant(2).map(to_device).transpose()?.and_then(|w| Some(u32::from_le_bytes(w.try_into().ok()?)))
+            }
+        };
+        // Mirrors that reach beyond the other edge, and empty dimensions, are the CPU's.
+        let near = |limit: usize| {
+            let fits = |(&(before, after), &d): (&(i64, i64), &usize)| {
+                let range = 0..(d + limit) as i64;
+                range.contains(&before) && range.contains(&after)
+            };
+            pads.iter().zip(&x.shape).all(fits)
+        };
+        let mode = match (self.mode, word) {
+            (PadMode::Constant, Some(word)) => GpuMode::Constant(word),
+            (PadMode::Edge, _) if near(usize::from(u16::MAX)) && !x.is_empty() => GpuMode::Edge,
+            (PadMode::Reflect, _) if near(0) => GpuMode::Reflect,
+            (PadMode::Wrap, _) if near(1) && !x.is_empty() => GpuMode::Wrap,
+            _ => return Ok(false),
+        };
+        let narrow = |v: i64| i32::try_from(v).map_err(|_| OpError::unsupported(format!("a pad of {v}")));
+        let before = pads.iter().map(|p| narrow(p.0)).collect::<Result<Vec<i32>, _>>()?;
+        let after = pads.iter().map(|p| narrow(p.1)).collect::<Result<Vec<i32>, _>>()?;
+        let y = b.output(0)?;
+        let gpu = b.gpu();
+        b.push(pad(&gpu, mode, (&x.binding, &shape32(&x.shape)?), &y.binding, &before, &after))?;
+        Ok(true)
     }
 }

@@ -7,6 +7,7 @@ use cpu_kernels::quantize::{self as k, Granularity, Quantized};
 use graph::{DType, Element};
 
 use crate::attrs::Attrs;
+use crate::gpu::GpuBuilder;
 use crate::exec::{convert, kind};
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::typed::placed;
@@ -265,6 +266,12 @@ impl Operator for Linear {
     fn kernel(&self) -> String {
         if self.quantize { "quantize".into() } else { "dequantize".into() }
     }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let shape = |i: usize| b.fact(i).and_then(|f| f.shape.as_deref()).unwrap_or(&[]);
+        let how = self.granularity(shape(0), shape(1))?;
+        crate::ops::quantize_gpu::linear(b, how, self.quantize)
+    }
 }
 
 #[derive(Debug)]
@@ -309,5 +316,9 @@ impl Operator for Dynamic {
 
     fn kernel(&self) -> String {
         "quantize".into()
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        crate::ops::quantize_gpu::dynamic(b)
     }
 }

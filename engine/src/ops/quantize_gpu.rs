@@ -3,9 +3,7 @@
 use cpu_kernels::quantize::Granularity;
 use gpu_kernels::Binding;
 use gpu_kernels::kernels::matmul_integer::{IntegerStorage, ZeroPoint, matmul_integer};
-use gpu_kernels::kernels::quantize::{
-    Quantization, dequantize_linear, dynamic_quantize_linear, quantize_linear,
-};
+use gpu_kernels::kernels::quantize::{Quantization, dequantize_linear, dynamic_quantize_linear, quantize_linear};
 use graph::{DType, Tensor};
 
 use crate::gpu::{GpuBuilder, GpuTensor};

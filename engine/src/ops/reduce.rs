@@ -6,10 +6,10 @@ use graph::DType;
 use gpu_kernels::kernels::Elem;
 use gpu_kernels::kernels::reduce::{ReduceOp as GpuReduce, reduce as gpu_reduce};
 
-use crate::ops::movement_gpu::u32_of;
-use crate::gpu::GpuBuilder;
 use crate::attrs::Attrs;
+use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
+use crate::ops::movement_gpu::u32_of;
 use crate::ops::typed::by_number;
 use crate::ops::util;
 
@@ -120,13 +120,23 @@ impl Operator for Reduce {
     fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
         let x = b.input(0)?;
         let axes = self.axes(x.shape.len(), b.const_ints(1))?;
-        // The shader reduces one run of neighbouring dimensions.
         let (Some(&first), Some(&last)) = (axes.iter().min(), axes.iter().max()) else { return Ok(false) };
-        if last - first + 1 != axes.len() || !x.is_float() {
-            return Ok(false);
-        }
+        let kind = match (x.dtype, self.op) {
+            (t, _) if t.is_float() => Elem::F32,
+            (DType::I32 | DType::I64, ReduceOp::Sum | ReduceOp::Max | ReduceOp::Min | ReduceOp::Prod) => Elem::I32,
+            _ => return Ok(false),
+        };
         let product = |s: &[usize]| u32_of(s.iter().product());
-        let dims = [product(&x.shape[..first])?, product(&x.shape[first..=last])?, product(&x.shape[last + 1..])?];
+        // The shader reduces one run of neighbouring dimensions: others are brought to the end first.
+        let (source, dims) = if last - first + 1 == axes.len() {
+            let dims = [product(&x.shape[..first])?, product(&x.shape[first..=last])?, product(&x.shape[last + 1..])?];
+            (x.binding.clone(), dims)
+        } else {
+            let (inside, kept): (Vec<usize>, Vec<usize>) = (0..x.shape.len()).partition(|d| axes.contains(d));
+            let size = |list: &[usize]| u32_of(list.iter().map(|&d| x.shape[d]).product());
+            let dims = [size(&kept)?, size(&inside)?, 1];
+            (crate::ops::movement_gpu::transposed(b, &x, &[kept, inside].concat())?, dims)
+        };
         let op = match self.op {
             ReduceOp::Sum => GpuReduce::Sum,
             ReduceOp::Mean => GpuReduce::Mean,
@@ -141,7 +151,7 @@ impl Operator for Reduce {
         };
         let y = b.output(0)?;
         let gpu = b.gpu();
-        b.push(gpu_reduce(&gpu, op, Elem::F32, &x.binding, &y.binding, dims))?;
+        b.push(gpu_reduce(&gpu, op, kind, &source, &y.binding, dims))?;
         Ok(true)
     }
 }

@@ -2,8 +2,12 @@
 
 use cpu_kernels::movement::{self, CoordinateMode, Filter, FilterKernel, NearestMode, Resize as Dim};
 
+use gpu_kernels::kernels::resize::{ResizeMode, resize};
+
 use crate::attrs::Attrs;
+use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
+use crate::ops::movement_gpu::u32_of;
 use crate::ops::util;
 
 /// Resize and its forerunner.
@@ -131,6 +135,51 @@ impl Resize {
     }
 }
 
+/// How the shader finds a place: (index + a) * scale + b.
+struct Places {
+    scales: [f32; 2],
+    a: f32,
+    b: f32,
+}
+
+impl Resize {
+    /// The places of the last two dimensions, if the shader finds the CPU's; the others must stay as they are.
+    fn places(&self, dims: &[Dim]) -> Option<Places> {
+        let [outer @ .., h, w] = dims else { return None };
+        let stays = |d: &Dim| d.from == d.to && d.scale == 1.0;
+        let simple = outer.iter().all(stays) && [h, w].iter().all(|d| d.from > 0 && d.to > 0);
+        let (a, b) = match self.coordinates {
+            CoordinateMode::HalfPixel => (0.5, -0.5),
+            CoordinateMode::PytorchHalfPixel if [h, w].iter().all(|d| d.to > 1 || stays(d)) => (0.5, -0.5),
+            CoordinateMode::Asymmetric => (0.0, 0.0),
+            CoordinateMode::AlignCorners if [h, w].iter().all(|d| d.to > 1 && self.sized(d)) => (0.0, 0.0),
+            _ => return None,
+        };
+        let step = |d: &Dim| match self.coordinates {
+            CoordinateMode::AlignCorners => (d.from as f64 - 1.0) / (d.to as f64 - 1.0),
+            _ => 1.0 / f64::from(d.scale),
+        };
+        let places = Places { scales: [step(h) as f32, step(w) as f32], a, b };
+        // Where rounding decides between neighbours, both must round alike.
+        let safe = |d: &Dim| {
+            let step = step(d);
+            step.log2().fract() == 0.0
+                || (0..d.to).all(|i| {
+                    let place = (i as f64 + f64::from(a)) * step + f64::from(b);
+                    let half = matches!(self.nearest, NearestMode::RoundPreferFloor | NearestMode::RoundPreferCeil);
+                    let edge = if half { place - 0.5 } else { place };
+                    (edge - edge.round()).abs() > 1e-3 || place < 0.0
+                })
+        };
+        (simple && (self.filter.is_some() || (safe(h) && safe(w)))).then_some(places)
+    }
+
+    /// True if the scale asks for just the elements there are.
+    fn sized(&self, d: &Dim) -> bool {
+        (d.scale * d.from as f32 - d.to as f32).abs() < 1e-3
+    }
+}
+
 impl Operator for Resize {
     fn class(&self) -> OpClass {
         OpClass::DataMovement
@@ -174,6 +223,34 @@ impl Operator for Resize {
             movement::resize_nearest(pool, elem, &dims, self.coordinates, self.nearest, x.data, cx.out_bytes(0)?)?;
         }
         Ok(())
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let mode = match (&self.filter, self.nearest) {
+            (Some(Filter { kernel: FilterKernel::Linear, exclude_outside: false, antialias: false }), _) => {
+                ResizeMode::Linear
+            }
+            (Some(_), _) => return Ok(false),
+            (None, NearestMode::RoundPreferFloor) => ResizeMode::NearestHalfDown,
+            (None, NearestMode::RoundPreferCeil) => ResizeMode::NearestHalfUp,
+            (None, NearestMode::Floor) => ResizeMode::NearestFloor,
+            (None, NearestMode::Ceil) => ResizeMode::NearestCeil,
+        };
+        let x = b.input(0)?;
+        let scales = match b.constant(self.scales) {
+            Some(t) => Some(t.elements::<f32>().map_err(|e| OpError::invalid(e.to_string()))?.to_vec()),
+            None => self.fixed.clone(),
+        };
+        let sizes = self.sizes.and_then(|i| b.const_ints(i));
+        let dims = self.dims(&x.shape, scales.as_deref(), sizes.as_deref())?;
+        let Some(p) = self.places(&dims).filter(|_| x.is_float()) else { return Ok(false) };
+        let [outer @ .., h, w] = &dims[..] else { return Ok(false) };
+        let planes = u32_of(outer.iter().map(|d| d.from).product())?;
+        let from = (&x.binding, [planes, u32_of(h.from)?, u32_of(w.from)?]);
+        let y = b.output(0)?;
+        let gpu = b.gpu();
+        b.push(resize(&gpu, mode, from, (&y.binding, [u32_of(h.to)?, u32_of(w.to)?]), p.scales, p.a, p.b))?;
+        Ok(true)
     }
 
     fn kernel(&self) -> String {

@@ -4,6 +4,7 @@ use cpu_kernels::movement::{self, ScatterOp};
 use graph::DType;
 
 use crate::attrs::Attrs;
+use crate::gpu::GpuBuilder;
 use crate::op::{Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::typed::by_number;
 use crate::ops::util;
@@ -105,6 +106,10 @@ impl Operator for Scatter {
             }
             .map_err(OpError::from)
         })
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        if self.op == ScatterOp::Set && self.axis.is_none() { crate::ops::index_gpu::scatter_nd(b) } else { Ok(false) }
     }
 
     fn kernel(&self) -> String {

@@ -1,10 +1,15 @@
 //! ONNX's Attention: grouped heads, masks, causality, sliding windows, key and value caches.
 
 use cpu_kernels::attention::{AttentionShape, Mask, Strides, attention};
+use gpu_kernels::Binding;
 use graph::DType;
 
 use crate::attrs::Attrs;
+use crate::gpu::{GpuBuilder, GpuTensor};
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
+use crate::ops::attention::mask_strides;
+use crate::ops::attention_gpu;
+use crate::ops::movement_gpu::place;
 use crate::ops::typed::{placed, placed_or};
 use crate::ops::util;
 use crate::tensor::Input;
@@ -261,6 +266,34 @@ fn join(x: &[f32], d: [usize; 4], flat: bool, past: Option<&[f32]>, past_len: us
     out
 }
 
+/// Keys (or values) after those of the past, which are input `past`, head by head; in the output that shows them, if somebody
+/// wants it. `None` if there is no past and nobody does.
+fn join_gpu(
+    b: &mut GpuBuilder<'_>,
+    z: &Sizes,
+    x: &GpuTensor,
+    [batch, heads, len, width]: [usize; 4],
+    past: usize,
+) -> Result<Option<Binding>, OpError> {
+    let (shown, all) = (past - 3, z.past + len);
+    if z.past == 0 && !b.wants(shown) {
+        return Ok(None);
+    }
+    let y = match b.wants(shown) {
+        true => b.output(shown)?.binding,
+        false => b.temporary("keys or values", batch * heads * all * width)?,
+    };
+    let to = util::strides(&[batch, heads, all, width]);
+    if z.past > 0 {
+        let old = b.input(past)?;
+        place(b, &old.shape, (&old.binding, &util::strides(&old.shape)), (&y, 0, &to))?;
+    }
+    let own = strides([batch, heads, len, width], z.flat);
+    let from = [own.batch, own.head, own.row, 1];
+    place(b, &[batch, heads, len, width], (&x.binding, &from), (&y, z.past * width, &to))?;
+    Ok(Some(y))
+}
+
 impl Operator for Attention {
     fn class(&self) -> OpClass {
         OpClass::Attention
@@ -342,6 +375,32 @@ impl Operator for Attention {
             attention(pool, s, q.f32()?, kd, vd, mask, None, y);
         }
         Ok(())
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let (q, k, v) = (b.input(0)?, b.input(1)?, b.input(2)?);
+        let past = b.fact(4).and_then(|f| f.shape.as_deref());
+        let z = self.sizes(&q.shape, &k.shape, &v.shape, past)?;
+        let s = &z.shape;
+        let windowed = self.window.iter().any(Option::is_some);
+        if self.softcap > 0.0 || b.wants(3) || windowed || b.has(6) || !q.is_float() {
+            return Ok(false);
+        }
+        let mask = if b.has(3) { Some(b.input(3)?) } else { None };
+        if mask.as_ref().is_some_and(|m| m.shape.last().is_none_or(|&d| d != 1 && d != s.kv_len)) {
+            return Ok(false);
+        }
+        let mask = mask.map(|m| Ok::<_, OpError>((mask_strides(&m.shape, s)?, m))).transpose()?;
+        let joined = [join_gpu(b, &z, &k, z.k, 4)?, join_gpu(b, &z, &v, z.v, 5)?];
+        let used = |own: &Binding, joined: &Option<Binding>| match joined {
+            Some(j) if z.past > 0 => j.clone(),
+            _ => own.clone(),
+        };
+        let (k, v) = (used(&k.binding, &joined[0]), used(&v.binding, &joined[1]));
+        let causal = self.causal.then(|| i32::try_from(z.past)).transpose();
+        let causal = causal.map_err(|_| OpError::unsupported(format!("{} past keys on the GPU", z.past)))?;
+        let mask = mask.as_ref().map(|(strides, m)| (m, *strides));
+        attention_gpu::encode(b, s, [&q.binding, &k, &v], mask, causal)
     }
 
     fn kernel(&self) -> String {

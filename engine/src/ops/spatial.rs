@@ -3,6 +3,7 @@
 use cpu_kernels::movement::{self, SpaceOrder};
 
 use crate::attrs::Attrs;
+use crate::gpu::GpuBuilder;
 use crate::op::{Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::util;
 
@@ -75,5 +76,22 @@ impl Operator for Blocks {
 
     fn kernel(&self) -> String {
         "strided copy".into()
+    }
+
+    fn gpu(&self, b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
+        let Some(&[n, c, h, w]) = b.fact(0).and_then(|f| f.shape.as_deref()) else { return Ok(false) };
+        let (s, plane) = (self.size, h * w);
+        let (shape, from) = match (self.to_space, self.order) {
+            (true, order) => {
+                let depth = c / (s * s);
+                let (channel, down, across) = match order {
+                    SpaceOrder::DepthLast => (plane, s * depth * plane, depth * plane),
+                    SpaceOrder::DepthFirst => (s * s * plane, s * plane, plane),
+                };
+                ([n, depth, h, s, w, s], [c * plane, channel, w, down, 1, across])
+            }
+            (false, _) => ([n, s, s, c, h / s, w / s], [c * plane, w, 1, plane, s * w, s]),
+        };
+        crate::ops::movement_gpu::copy_as(b, &shape, &from)
     }
 }

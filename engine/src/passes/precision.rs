@@ -10,7 +10,7 @@ use crate::work::Work;
 
 /// Applies the precision to the weights of products and convolutions. True if some weights are held as f32 although the
 /// precision is another: their latency and memory are then not those of the real format. `kernels` says whether the plan may
-/// use the CPU's quantized kernels.
+/// use the CPU's quantized kernels; without them (a GPU's plan) an operator is asked to hold its weights in the format.
 pub(crate) fn apply(work: &mut Work, precision: Precision, kernels: bool) -> bool {
     let mut simulated = false;
     if precision == Precision::F32 {
@@ -42,7 +42,12 @@ pub(crate) fn apply(work: &mut Work, precision: Precision, kernels: bool) -> boo
         let name = work.graph.value(w).name.clone();
         let new = work.add_constant(&name, Tensor::from_vec(weights.shape(), rounded));
         work.replace_input(ix, 1, new);
-        simulated = true;
+        let facts = work.input_facts(&node);
+        let stored = work.nodes[ix].as_ref().filter(|_| !kernels).and_then(|n| n.op.store(precision, &facts));
+        match stored {
+            Some(op) => work.set_op(ix, Arc::from(op)),
+            None => simulated = true,
+        }
     }
     simulated
 }
