@@ -204,7 +204,7 @@ fn wrong_attributes() -> Vec<(&'static str, Bytes)> {
         ("conv, pads overflow", conv(&[4, 4, 3, 3], vec![attr("pads", ints(&[i64::MAX; 4]))])),
         ("conv, pads negative", conv(&[4, 4, 3, 3], vec![attr("pads", ints(&[-9, -9, -9, -9]))])),
         ("conv, channels", conv(&[4, 5, 3, 3], vec![])),
-        ("conv, larger than the image", conv(&[4, 4, 9, 9], vec![])),
+        ("conv, larger than the image", conv(&[4, 4, 11, 11], vec![])),
         ("conv, weights of another rank", conv(&[4, 4, 3], vec![])),
         ("conv, no kernel", conv(&[4, 4, 0, 3], vec![])),
         ("conv, kernel_shape lies", conv(&[4, 4, 3, 3], vec![attr("kernel_shape", ints(&[5, 5]))])),
@@ -249,6 +249,9 @@ fn no_graphs() -> Vec<(&'static str, Bytes)> {
     ]
 }
 
+/// What a GPU can't tell: a shader has no way to fail, so indices that are known only at run time are brought into range there.
+const NO_ERROR_ON_GPU: &[&str] = &["fed gather", "fed gather, negative"];
+
 fn settings(device: DeviceChoice) -> Settings {
     Settings { device, threads: Some(2), budget: Budget::Runs(1), warmup: 0, ..Settings::default() }
 }
@@ -275,6 +278,10 @@ fn wrong_models_end_in_errors() {
     let mut wrong = Vec::new();
     for device in DEVICES {
         for (name, bytes) in groups.iter().flatten() {
+            if device != DeviceChoice::Cpu && NO_ERROR_ON_GPU.contains(name) {
+                attempt(bytes.clone(), device).unwrap_or_else(|e| panic!("{name} on {device}: {e}"));
+                continue;
+            }
             let start = Instant::now();
             match catch_unwind(AssertUnwindSafe(|| attempt(bytes.clone(), device))) {
                 Err(_) => wrong.push(format!("{name} on {device}: a panic")),

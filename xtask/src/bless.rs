@@ -14,7 +14,7 @@ pub fn run(_: &Args) -> anyhow::Result<()> {
     let folder = shell::root().join("tests/snapshots");
     let before = pictures(&folder)?;
     let mut command = shell::cargo(["test", "--package", "system-tests", "--test", "views"]);
-    command.env("UPDATE_SNAPSHOTS", "force");
+    command.env("UPDATE_SNAPSHOTS", "1");
     test::prepare(&mut command, false)?;
     shell::run(&mut command)?;
     let after = pictures(&folder)?;

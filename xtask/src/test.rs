@@ -16,7 +16,7 @@ pub struct Args {
     /// Run on the machine's own GPU rather than in software (pictures may then differ from the blessed ones)
     #[arg(long)]
     real_gpu: bool,
-    /// Passed on to `cargo test`; without any, the whole workspace is tested
+    /// Passed on to `cargo test`; the whole workspace is tested unless they choose packages
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     args: Vec<String>,
 }
@@ -30,12 +30,18 @@ const ICD_FOLDERS: [&str; 3] = ["/usr/share/vulkan/icd.d", "/usr/local/share/vul
 /// Runs it.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut test = shell::cargo(["test"]);
-    if args.args.is_empty() {
+    if !chooses_packages(&args.args) {
         test.arg("--workspace");
     }
     test.args(&args.args);
     prepare(&mut test, args.real_gpu)?;
     shell::run(&mut test)
+}
+
+/// True if arguments of `cargo test` say which packages are meant.
+fn chooses_packages(args: &[String]) -> bool {
+    let choice = |a: &String| ["-p", "--package", "--workspace", "--all"].iter().any(|o| a.starts_with(o));
+    args.iter().take_while(|a| *a != "--").any(|a| choice(a) && a != "--all-targets" && a != "--all-features")
 }
 
 /// Gives a test command what GPU tests need: a Vulkan driver and a folder for its sockets.
@@ -118,4 +124,17 @@ fn install() -> anyhow::Result<()> {
 fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output();
     id.is_ok_and(|o| o.stdout.trim_ascii() == b"0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workspace_is_tested_unless_packages_are_chosen() {
+        let chosen = |args: &[&str]| chooses_packages(&args.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>());
+        assert!(chosen(&["-p", "stratoscope"]) && chosen(&["-pstratoscope"]) && chosen(&["--package=x"]));
+        assert!(chosen(&["--workspace"]) && chosen(&["--release", "--all"]));
+        assert!(!chosen(&[]) && !chosen(&["--release", "--all-targets"]) && !chosen(&["softmax", "--", "-p"]));
+    }
 }
