@@ -1,10 +1,11 @@
-//! Speed of the packed product beside the machine's multiply-add rate, one thread: `cargo run --release --example gemm_speed`.
+//! Speed of the products with packed weights beside the machine's multiply-add rate; one thread unless an argument says how many.
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use cpu_kernels::gemm::{Activation, Epilogue, PackedB, gemm_packed};
 use cpu_kernels::pool::Pool;
+use cpu_kernels::quant::{gemm_int4, gemm_int8_dynamic, quantize_weights_int4, quantize_weights_int8};
 
 fn main() {
     let pool = Pool::new(std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(1));
@@ -20,9 +21,9 @@ fn main() {
         (1024, 1024, 1024),
     ] {
         let a: Vec<f32> = (0..m * k).map(|i| (i % 17) as f32 * 0.1 - 0.8).collect();
-        let b: Vec<f32> = (0..k * n).map(|i| (i % 13) as f32 * 0.1 - 0.6).collect();
+        let plain: Vec<f32> = (0..k * n).map(|i| (i % 13) as f32 * 0.1 - 0.6).collect();
         let bias = vec![0.5; n];
-        let b = PackedB::pack(&b, k, n, false);
+        let b = PackedB::pack(&plain, k, n, false);
         let mut out = vec![0.0; m * n];
         print!("{m:5} x {k:5} x {n:5}:");
         for activation in [Activation::None, Activation::Gelu] {
@@ -42,8 +43,25 @@ fn main() {
             let speed = flops / best * 1e-9;
             print!("  {activation:?} {speed:6.1} ({:3.0}% of {rate:.0})", speed / rate / pool.threads() as f64 * 100.0);
         }
-        println!();
+        let (eight, four) = (quantize_weights_int8(&plain, k, n, false), quantize_weights_int4(&plain, k, n, false));
+        let epi = Epilogue::default();
+        let time = best(|| gemm_int8_dynamic(&pool, m, black_box(&a), &eight, &mut out, &epi));
+        print!("  int8 {:6.1}", 2e-9 * (m * n * k) as f64 / time);
+        let time = best(|| gemm_int4(&pool, m, black_box(&a), &four, &mut out, &epi));
+        println!("  int4 {:6.1}", 2e-9 * (m * n * k) as f64 / time);
     }
+}
+
+/// The shortest time of a call, in seconds.
+fn best(mut f: impl FnMut()) -> f64 {
+    let begin = Instant::now();
+    let mut best = f64::INFINITY;
+    while begin.elapsed().as_secs_f64() < 0.2 {
+        let start = Instant::now();
+        f();
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    best
 }
 
 /// The multiply-add rate of one thread in GFLOP/s, by twelve independent chains of the widest vectors.

@@ -3,12 +3,12 @@
 use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 
-use super::shape::ConvShape;
+use super::shape::{ConvShape, gather};
 use crate::gemm::pack::with_scratch;
 use crate::gemm::{Activation, Epilogue, Finish, RowBias};
 use crate::pool::{Pool, SendPtr};
 
-/// The widest vector, in floats: rows of the padded plane may be read that far past their end.
+/// The widest vector, in floats. A tile may read four of them past its row: lanes that no one keeps.
 const SLACK: usize = 16;
 
 /// A padded plane whose rows are stored by phase: the columns 0, s, 2s, ... of a stride s, then 1, s + 1, ... So the inputs of
@@ -30,7 +30,7 @@ impl Layout {
         let [_, out_h, out_w] = shape.output();
         let rows = (out_h - 1) * height.stride + height.extent();
         let width = (out_w - 1) * across.stride + across.extent();
-        let phase = width.div_ceil(across.stride) + 4 * SLACK;
+        let phase = width.div_ceil(across.stride);
         let row = phase * across.stride;
         let taps: Vec<usize> = (0..height.kernel * across.kernel)
             .map(|t| {
@@ -55,21 +55,10 @@ impl Layout {
                 // Column i of this phase is column i * stride + p of the padded row.
                 let first = across.pad_begin.saturating_sub(p).div_ceil(across.stride).min(to.len());
                 let start = (first * across.stride + p).saturating_sub(across.pad_begin);
+                let from = from.get(start..).unwrap_or(&[]);
+                let end = to.len().min(first + from.len().div_ceil(across.stride));
                 to[..first].fill(0.0);
-                let mut end = first;
-                if across.stride == 1 {
-                    let count = from.len().saturating_sub(start).min(to.len() - first);
-                    if count > 0 {
-                        to[first..first + count].copy_from_slice(&from[start..start + count]);
-                    }
-                    end += count;
-                } else {
-                    let from = from.get(start..).unwrap_or(&[]);
-                    for (to, &x) in to[first..].iter_mut().zip(from.iter().step_by(across.stride)) {
-                        *to = x;
-                        end += 1;
-                    }
-                }
+                gather(&mut to[first..end], from, across.stride);
                 to[end..].fill(0.0);
             }
         }

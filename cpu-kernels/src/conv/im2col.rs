@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::shape::{Axis, ConvShape};
+use super::shape::{Axis, ConvShape, gather};
 
 /// A run of output positions in one row of the output.
 struct Run {
@@ -108,17 +108,7 @@ fn copy(source: &Source, x: &[f32], plane: usize, stride: usize, width: usize, r
                 let row = &mut row[run.at..run.at + run.count];
                 row[..before].fill(0.0);
                 row[before + count..].fill(0.0);
-                let row = &mut row[before..before + count];
-                let from = &x[c * plane + start..];
-                if stride == 1 {
-                    for (to, &x) in row.iter_mut().zip(from) {
-                        *to = x;
-                    }
-                } else {
-                    for (to, &x) in row.iter_mut().zip(from.iter().step_by(stride)) {
-                        *to = x;
-                    }
-                }
+                gather(&mut row[before..before + count], &x[c * plane + start..], stride);
             }
         }
     }

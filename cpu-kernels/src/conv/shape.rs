@@ -113,6 +113,25 @@ impl ConvShape {
     }
 }
 
+/// `to[i] = from[i * stride]`.
+#[inline]
+pub(crate) fn gather(to: &mut [f32], from: &[f32], stride: usize) {
+    match stride {
+        1 => to.iter_mut().zip(from).for_each(|(to, &x)| *to = x),
+        2 => {
+            // Pairs of known length become vector code; the last element may have no partner.
+            let pairs = to.len().min(from.len() / 2);
+            for (to, pair) in to.iter_mut().zip(from.chunks_exact(2)) {
+                *to = pair[0];
+            }
+            if let (Some(to), Some(&x)) = (to.get_mut(pairs), from.get(2 * pairs)) {
+                *to = x;
+            }
+        }
+        _ => to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, &x)| *to = x),
+    }
+}
+
 /// The product of sizes, or a panic where it overflows.
 pub(crate) fn product(sizes: &[usize]) -> usize {
     let all = sizes.iter().try_fold(1usize, |p, &s| p.checked_mul(s));

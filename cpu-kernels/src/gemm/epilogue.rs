@@ -2,8 +2,9 @@
 
 use rten_simd::functional::simd_apply;
 use rten_simd::ops::{BitOps, NumOps};
-use rten_simd::{Isa, SimdOp, SimdUnaryOp};
-use rten_vecmath as vm;
+use rten_simd::{Isa, SimdOp};
+
+use crate::vecmath;
 
 /// An element-wise function fused into a kernel's last step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -167,11 +168,12 @@ fn activate<I: Isa>(isa: I, row: &mut [f32], activation: Activation) {
             // The value comes second: the maximum of a NaN is then a NaN.
             apply!(x => ops.max(zero, x))
         }
-        Activation::Gelu => apply!(x => vm::Gelu {}.eval(isa, x)),
-        Activation::GeluTanh => apply!(x => vm::ApproxGelu {}.eval(isa, x)),
-        Activation::Silu => apply!(x => vm::Silu {}.eval(isa, x)),
-        Activation::Sigmoid => apply!(x => vm::Sigmoid {}.eval(isa, x)),
-        Activation::Tanh => apply!(x => vm::Tanh {}.eval(isa, x)),
+        // The same loops as the element-wise operators: a fused activation gives the same bits as one of its own.
+        Activation::Gelu => vecmath::gelu_in_place(row),
+        Activation::GeluTanh => vecmath::gelu_tanh_in_place(row),
+        Activation::Silu => vecmath::silu_in_place(row),
+        Activation::Sigmoid => vecmath::sigmoid_in_place(row),
+        Activation::Tanh => vecmath::tanh_in_place(row),
         Activation::Clip(low, high) => {
             let (low, high) = (ops.splat(low), ops.splat(high));
             apply!(x => ops.min(high, ops.max(low, x)))
@@ -194,7 +196,7 @@ fn activate<I: Isa>(isa: I, row: &mut [f32], activation: Activation) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::{Rng, erf, rel_err};
+    use crate::oracle::{Rng, erf};
 
     fn exact(activation: Activation, x: f64) -> f64 {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
@@ -260,7 +262,11 @@ mod tests {
                                 + residual.map_or(0.0, |r| f64::from(r[i]))
                         })
                         .collect();
-                    assert!(rel_err(&y, &expected) < 2e-6, "{activation:?}, {len}: {}", rel_err(&y, &expected));
+                    // Against the size of the argument: far to the left Gelu is a small difference of numbers near 1.
+                    for ((y, e), x) in y.iter().zip(&expected).zip(&x) {
+                        let err = (f64::from(*y) - e).abs() / f64::from(x.abs()).max(1.0);
+                        assert!(err < 1e-6, "{activation:?} of {x}: {y}, not {e}");
+                    }
                 }
             }
         }
