@@ -177,7 +177,7 @@ impl App {
                 ctx.set_theme(choice.preference());
             }
             Wish::Live(on) => self.set_live(on),
-            Wish::Help => self.help = !self.help,
+            Wish::Help => self.help = true,
             Wish::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
         }
         self.save_state();

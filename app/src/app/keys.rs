@@ -52,7 +52,7 @@ impl App {
             return;
         }
         // The question mark sits on different keys: go by what was typed.
-        if ctx.input(|i| i.events.iter().any(|e| matches!(e, egui::Event::Text(t) if t == "?"))) {
+        if ctx.input(|i| i.key_pressed(Key::Questionmark) || i.events.contains(&egui::Event::Text("?".to_owned()))) {
             self.wishes.push(Wish::Help);
         }
         let free = !self.help && !egui::Popup::is_any_open(ctx);

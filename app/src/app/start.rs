@@ -10,7 +10,9 @@ use crate::theme::{self, GRID, PAD, RADIUS, Theme};
 use crate::worker::file_name;
 
 const WIDTH: f32 = 720.0;
-const CARD_HEIGHT: f32 = 112.0;
+/// The margin inside a card, and all of its height but that of the text about the sample.
+const CARD_MARGIN: f32 = 12.0;
+const CARD_REST: f32 = 2.0 * CARD_MARGIN + 50.0;
 
 impl App {
     pub(super) fn start_ui(&mut self, ui: &mut Ui, theme: &Theme) {
@@ -44,12 +46,18 @@ impl App {
         let gap = 12.0;
         let per_row = samples.len().clamp(1, 3);
         let width = (ui.available_width() - gap * (per_row - 1) as f32) / per_row as f32;
+        let about_height = |text: &str| {
+            let font = theme::caption();
+            let wrap = width - 2.0 * CARD_MARGIN;
+            ui.painter().layout(text.to_owned(), font, theme.text_weak, wrap).size().y
+        };
+        let height = CARD_REST + samples.iter().map(|s| about_height(s.about)).fold(0.0, f32::max);
         for row in samples.chunks(per_row) {
             ui.horizontal(|ui| {
                 ui.spacing_mut().item_spacing.x = gap;
                 for sample in row {
                     let size = format::bytes(sample.bytes as f64);
-                    if card_ui(ui, theme, vec2(width, CARD_HEIGHT), sample.title, sample.about, &size) {
+                    if card_ui(ui, theme, vec2(width, height.ceil()), sample.title, sample.about, &size) {
                         self.wishes.push(Wish::Open(format!("sample:{}", sample.id).into()));
                     }
                 }
@@ -114,7 +122,7 @@ fn card_ui(ui: &mut Ui, theme: &Theme, size: Vec2, title: &str, about: &str, cor
     let fill = if lit { theme.surface[2] } else { theme.surface[1] };
     let stroke = egui::Stroke::new(1.0, if response.has_focus() { theme.focus } else { theme.hairline });
     ui.painter().rect(rect, CornerRadius::same(RADIUS), fill, stroke, StrokeKind::Inside);
-    let inner = rect.shrink(12.0);
+    let inner = rect.shrink(CARD_MARGIN);
     let mut content = ui.new_child(UiBuilder::new().max_rect(inner).layout(Layout::top_down(Align::Min)));
     content.label(RichText::new(title).strong().color(theme.text_strong));
     content.add_space(2.0);
