@@ -142,6 +142,7 @@ impl Scale {
         let text = match v.abs() {
             0.0 => "0".to_owned(),
             a if a < 0.0005 => "<0.001".to_owned(),
+            a if self.divisor <= 1.0 && a.fract() == 0.0 => format!("{}{a:.0}", minus(v)),
             a => {
                 let s = significant(a);
                 // At most three decimals: the column's unit is chosen for its largest figure.

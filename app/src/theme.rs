@@ -249,7 +249,7 @@ impl Theme {
         s.interact_size = vec2(24.0, 24.0);
         s.indent = 16.0;
         s.window_margin = Margin::same(8);
-        s.menu_margin = Margin::same(4);
+        s.menu_margin = Margin::same(8);
         s.tooltip_width = 420.0;
         s.scroll = egui::style::ScrollStyle::thin();
         style.animation_time = 0.08;
@@ -269,9 +269,9 @@ pub fn install(ctx: &egui::Context) {
     ctx.style_mut_of(egui::Theme::Light, |s| LIGHT.apply(s));
 }
 
-/// Inter for words and JetBrains Mono for figures; egui's own faces stay behind them for what they lack.
+/// Inter for words and JetBrains Mono for figures; each stands in for what the other lacks.
 fn fonts() -> FontDefinitions {
-    let mut fonts = FontDefinitions::default();
+    let mut fonts = FontDefinitions::empty();
     let faces: [(&str, &'static [u8]); 3] = [
         ("Inter", include_bytes!("../../assets/fonts/Inter-Regular.otf")),
         ("Inter SemiBold", include_bytes!("../../assets/fonts/Inter-SemiBold.otf")),
@@ -280,14 +280,12 @@ fn fonts() -> FontDefinitions {
     for (name, data) in faces {
         fonts.font_data.insert(name.to_owned(), Arc::new(FontData::from_static(data)));
     }
-    let fallback = fonts.families.get(&FontFamily::Proportional).cloned().unwrap_or_default();
-    for (family, face) in [
-        (FontFamily::Proportional, "Inter"),
-        (FontFamily::Monospace, "JetBrains Mono"),
-        (FontFamily::Name(STRONG.into()), "Inter SemiBold"),
+    for (family, faces) in [
+        (FontFamily::Proportional, ["Inter", "JetBrains Mono"]),
+        (FontFamily::Monospace, ["JetBrains Mono", "Inter"]),
+        (FontFamily::Name(STRONG.into()), ["Inter SemiBold", "JetBrains Mono"]),
     ] {
-        let list = fonts.families.entry(family).or_insert_with(|| fallback.clone());
-        list.insert(0, face.to_owned());
+        fonts.families.insert(family, faces.map(str::to_owned).to_vec());
     }
     fonts
 }

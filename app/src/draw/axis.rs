@@ -61,7 +61,7 @@ pub fn time_axis(painter: &Painter, theme: &Theme, head: Rect, lines: Rect, rang
 
 /// Values along the left of a chart with faint lines across; `label` writes one.
 pub fn value_axis(painter: &Painter, theme: &Theme, plot: Rect, max: f64, label: impl Fn(f64) -> String) {
-    let count = (plot.height() / 24.0).clamp(1.0, 5.0) as usize;
+    let count = (plot.height() / 14.0).clamp(1.0, 5.0) as usize;
     for v in ticks(0.0, max, count) {
         let y = plot.bottom() - (v / max) as f32 * plot.height();
         painter.hline(plot.x_range(), y.round() + 0.5, theme.line());

@@ -17,8 +17,10 @@ pub struct Fact {
     pub why: &'static str,
 }
 
-const NOT_RUN: &str = "No measured run ran this layer.";
-const NO_COST: &str = "The trace does not state this layer's operations or bytes.";
+/// Why a layer has no times.
+pub const NOT_RUN: &str = "No measured run ran this layer.";
+/// Why a layer has no operations, bytes or rates.
+pub const NO_COST: &str = "The trace does not state this layer's operations or bytes.";
 
 fn known(label: &'static str, value: Option<String>, meaning: &'static str, missing: &'static str) -> Fact {
     match value {
@@ -110,14 +112,14 @@ pub fn tip(ui: &mut Ui, theme: &Theme, profile: &Profile, layer: LayerId, span: 
             &[
                 Fact { label: "This time", value: format::duration(s.duration_ns() as f64), why: "" },
                 Fact { label: since, value: format::duration(s.start_ns.saturating_sub(start) as f64), why: "" },
-                Fact { label: "Clock", value: quality(s.quality).to_owned(), why: "" },
             ],
         );
+        ui.label(RichText::new(quality(s.quality)).font(theme::caption()).color(theme.text_weak));
         ui.separator();
     }
     let mut facts = times(stats);
     facts.extend(work(l, stats));
-    facts.retain(|f| !["Minimum", "Mean", "Intensity"].contains(&f.label));
+    facts.retain(|f| !["Minimum", "Mean", "Intensity", "Weights"].contains(&f.label));
     grid(ui, theme, &facts);
     if !l.scope.is_empty() || !l.source_nodes.is_empty() {
         ui.separator();
@@ -141,10 +143,13 @@ pub fn types(layer: &Layer) -> String {
 }
 
 fn grid(ui: &mut Ui, theme: &Theme, facts: &[Fact]) {
-    egui::Grid::new(("facts", facts[0].label)).num_columns(2).spacing([16.0, 2.0]).show(ui, |ui| {
-        for fact in facts {
-            ui.label(RichText::new(fact.label).color(theme.text_weak));
-            ui.label(RichText::new(&fact.value).font(theme::figure()).color(theme.text));
+    ui.spacing_mut().interact_size.y = 18.0;
+    egui::Grid::new(("facts", facts[0].label)).num_columns(4).spacing([16.0, 2.0]).show(ui, |ui| {
+        for pair in facts.chunks(2) {
+            for fact in pair {
+                ui.label(RichText::new(fact.label).color(theme.text_weak));
+                ui.label(RichText::new(&fact.value).font(theme::figure()).color(theme.text));
+            }
             ui.end_row();
         }
     });

@@ -122,7 +122,11 @@ impl Brush<'_> {
                 let words = format::grouped(block.count as u64);
                 text_in(painter, cell_rect, Align2::CENTER_BOTTOM, &words, theme::caption(), theme.ink_on(fill));
             }
-            if emphasis.selected || emphasis.lit || emphasis.focused {
+            if merged && emphasis.selected {
+                // An outline of what is not to be told apart would say too much: a tick above it.
+                let tick = pos2(cell_rect.center().x.round() - 1.0, top + 2.0);
+                painter.rect_filled(Rect::from_min_size(tick, vec2(2.0, 4.0)), 0.0, theme.text_strong);
+            } else if emphasis.selected || emphasis.lit || emphasis.focused {
                 outlines.push((cell_rect, emphasis));
             }
             let on = |p: Pos2| {

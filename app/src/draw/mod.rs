@@ -3,6 +3,7 @@
 
 pub mod axis;
 pub mod facts;
+pub mod flame_chrome;
 pub mod flame_index;
 pub mod flame_nav;
 pub mod flame_paint;
@@ -15,8 +16,8 @@ use std::sync::Arc;
 
 use egui::text::{LayoutJob, TextFormat, TextWrapping};
 use egui::{
-    Align2, Button, Color32, CornerRadius, FontId, Galley, Painter, Pos2, Rect, Response, RichText, Sense, StrokeKind,
-    Ui, Vec2, WidgetInfo, pos2, vec2,
+    Align2, Button, Color32, CornerRadius, FontId, Galley, Painter, Pos2, Rect, Response, RichText, Sense, Stroke,
+    StrokeKind, Ui, Vec2, WidgetInfo, pos2, vec2,
 };
 use profiler::OpClass;
 
@@ -111,13 +112,13 @@ pub fn segmented<T: Copy + PartialEq>(ui: &mut Ui, value: &mut T, options: &[(T,
         ui.spacing_mut().item_spacing.x = 2.0;
         for &(option, label, tip) in options {
             let chosen = *value == option;
-            let text = RichText::new(label).color(if chosen {
-                ui.visuals().strong_text_color()
-            } else {
-                ui.visuals().weak_text_color()
-            });
-            let button = Button::selectable(chosen, text).frame_when_inactive(false);
-            if ui.add(button).on_hover_text(tip).clicked() {
+            let visuals = ui.visuals();
+            let color = if chosen { visuals.strong_text_color() } else { visuals.weak_text_color() };
+            let fill = if chosen { visuals.widgets.hovered.bg_fill } else { Color32::TRANSPARENT };
+            let button = Button::new(RichText::new(label).color(color)).fill(fill).stroke(Stroke::NONE);
+            let response = ui.add(button.selected(false));
+            response.widget_info(|| WidgetInfo::selected(egui::Role::RadioButton, true, chosen, label));
+            if response.on_hover_text(tip).clicked() {
                 *value = option;
             }
         }
@@ -184,7 +185,12 @@ pub fn empty(ui: &mut Ui, theme: &Theme, title: &str, text: &str, action: Option
 /// The one action of a panel, in the accent's colour.
 pub fn primary_button(ui: &mut Ui, theme: &Theme, text: &str) -> Response {
     let ink = theme.ink_on(theme.accent);
-    ui.add(Button::new(RichText::new(text).color(ink)).fill(theme.accent).corner_radius(CornerRadius::same(RADIUS)))
+    ui.add(
+        Button::new(RichText::new(text).color(ink))
+            .fill(theme.accent)
+            .corner_radius(CornerRadius::same(RADIUS))
+            .min_size(vec2(72.0, 28.0)),
+    )
 }
 
 /// A horizontal bar whose length says a share, on its faint track.

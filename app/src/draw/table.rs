@@ -146,6 +146,9 @@ impl Table<'_> {
     ) -> Outcome {
         let id = ui.make_persistent_id(self.id);
         let space = ui.available_size();
+        // Before the rows: a click on one of them gives the focus to the table.
+        let focus = ui.interact(ui.available_rect_before_wrap(), id, Sense::focusable_noninteractive());
+        focus.widget_info(|| WidgetInfo::labeled(Role::Table, true, self.id));
         let least: f32 = self.columns.iter().map(|c| c.width).sum();
         let mut outcome = Outcome::default();
         ScrollArea::horizontal().id_salt(id.with("x")).auto_shrink([false, false]).show(ui, |ui| {
@@ -169,7 +172,7 @@ impl Table<'_> {
                 }
             });
             ui.data_mut(|d| d.insert_temp(id.with("offset"), output.state.clamped_offset().y));
-            self.keys(ui, id, &row, &mut outcome);
+            self.keys(ui, &focus, &row, &mut outcome);
             if self.totals {
                 let (rect, _) = ui.allocate_exact_size(vec2(width, totals_height), Sense::hover());
                 ui.painter().rect_filled(rect, 0.0, theme.surface[2]);
@@ -300,14 +303,12 @@ impl Table<'_> {
     }
 
     /// Up, down, home and end move the selection while the table has the focus.
-    fn keys(&self, ui: &mut Ui, id: Id, row: &impl Fn(usize) -> Row, outcome: &mut Outcome) {
-        let focus = ui.interact(ui.min_rect(), id, Sense::focusable_noninteractive());
-        focus.widget_info(|| WidgetInfo::labeled(Role::Table, true, self.id));
+    fn keys(&self, ui: &Ui, focus: &Response, row: &impl Fn(usize) -> Row, outcome: &mut Outcome) {
         if !focus.has_focus() || self.rows == 0 {
             return;
         }
         let filter = EventFilter { vertical_arrows: true, ..EventFilter::default() };
-        ui.memory_mut(|m| m.set_focus_lock_filter(id, filter));
+        ui.memory_mut(|m| m.set_focus_lock_filter(focus.id, filter));
         let pressed = |key| ui.input(|i| i.key_pressed(key));
         let now = || (0..self.rows).find(|&i| row(i).selected);
         let last = self.rows - 1;

@@ -27,6 +27,12 @@ enum Field {
     Trust,
 }
 
+impl Field {
+    fn is_figure(self) -> bool {
+        !matches!(self, Field::Name | Field::Op | Field::Device | Field::Trust)
+    }
+}
+
 const FIELDS: [Field; 13] = [
     Field::Name,
     Field::Op,
@@ -128,6 +134,9 @@ impl View for LayersView {
             cx.selection.hovered = Some(layer);
             response.on_hover_ui_at_pointer(|ui| match FIELDS[column] {
                 Field::Trust => trust_tip(ui, theme, profile, layer),
+                field if field.is_figure() && value(profile, layer, field).is_none() => {
+                    ui.label(if profile.stats_of(layer).is_none() { facts::NOT_RUN } else { facts::NO_COST });
+                }
                 _ => facts::tip(ui, theme, profile, layer, None),
             });
         }
@@ -206,7 +215,7 @@ fn columns(s: &Scales) -> Vec<Column> {
     vec![
         Column::text("Layer", 184.0, 3.0),
         Column::text("Operator", 112.0, 1.0),
-        Column::figure("Median", 78.0).unit(s.time.unit).tip("Over the measured runs"),
+        Column::figure("Median", 88.0).unit(s.time.unit).tip("Over the measured runs"),
         Column::figure("MAD", 68.0).unit(s.time.unit).tip("Median absolute deviation from the median"),
         Column::figure("p90", 64.0).unit(s.time.unit).tip("9 of 10 runs were at most this slow"),
         Column::figure("p99", 64.0).unit(s.time.unit).tip("99 of 100 runs were at most this slow"),
@@ -332,21 +341,28 @@ fn path_text(cell: &Cell<'_>, name: &str) {
 
 fn totals_cell(cell: &Cell<'_>, profile: &Profile, scales: &Scales, order: &[LayerId], field: Field) {
     let theme = cell.theme;
-    let sum = |f: Field| order.iter().filter_map(|&l| value(profile, l, f)).sum::<f64>();
+    // Unknown where no row knows it.
+    let sum =
+        |f: Field| order.iter().filter_map(|&l| value(profile, l, f)).fold(None, |a, v| Some(a.unwrap_or(0.0) + v));
+    let known = |v: Option<f64>, write: &dyn Fn(f64) -> String| v.map_or(format!("{UNKNOWN}    "), write);
     match field {
         Field::Name => cell.text("Sum of the rows", theme.text_weak),
         Field::Median => {
             // The sum may be far larger than any row: it keeps the column's unit all the same.
-            cell.figure(&scales.time.cell(sum(field)), theme.text_strong);
+            cell.figure(&known(sum(field), &|v| scales.time.cell(v)), theme.text_strong);
         }
-        Field::Share => cell.figure(&format::percent(sum(field)), theme.text),
-        Field::Flops | Field::Bytes => cell.figure(&scale_of(scales, field).cell(sum(field)), theme.text),
+        Field::Share => cell.figure(&sum(field).map_or(UNKNOWN.to_owned(), format::percent), theme.text),
+        Field::Flops | Field::Bytes => {
+            cell.figure(&known(sum(field), &|v| scale_of(scales, field).cell(v)), theme.text)
+        }
         Field::FlopsRate | Field::BytesRate => {
             let part = if field == Field::FlopsRate { Field::Flops } else { Field::Bytes };
-            let seconds = sum(Field::Median) * 1e-9;
-            if seconds > 0.0 {
-                cell.figure(&scale_of(scales, field).cell(sum(part) / seconds), theme.text);
-            }
+            // Over the rows that state their work alone.
+            let stated = order.iter().filter(|&&l| value(profile, l, part).is_some());
+            let ns: f64 = stated.filter_map(|&l| value(profile, l, Field::Median)).sum();
+            let seconds = (ns > 0.0).then_some(ns * 1e-9);
+            let rate = sum(part).zip(seconds).map(|(work, seconds)| work / seconds);
+            cell.figure(&known(rate, &|v| scale_of(scales, field).cell(v)), theme.text);
         }
         _ => {}
     }

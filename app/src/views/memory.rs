@@ -102,7 +102,7 @@ fn facts_ui(ui: &mut Ui, theme: &Theme, profile: &Profile) {
     let grown = m.process_peak_bytes.saturating_sub(m.process_before_bytes);
     let unknown = |b: u64, why: &'static str| if b == 0 { why } else { "" };
     let gpu: u64 = m.gpu_allocations.iter().map(|a| a.1).fold(0, u64::saturating_add);
-    let mut facts = vec![
+    let mut facts: Vec<(&str, String, &str)> = vec![
         ("Planned peak", size(profile.memory.peak_bytes()), "All classes together, at the worst step of the plan."),
         ("Weights", size(m.weights_bytes), "As held for the run, packed forms included."),
         ("Activations at peak", size(m.activations_peak_bytes), "The largest sum of activations alive at once."),
@@ -114,8 +114,13 @@ fn facts_ui(ui: &mut Ui, theme: &Theme, profile: &Profile) {
         ("Process peak", size(m.process_peak_bytes), unknown(m.process_peak_bytes, "Resident memory was not sampled.")),
         ("Grown by", size(grown), unknown(grown, "Resident memory was not sampled before the model was opened.")),
     ];
+    let mut by_label = m.gpu_allocations.clone();
+    by_label.sort_by_key(|a| std::cmp::Reverse(a.1));
+    let labels: Vec<String> =
+        by_label.iter().take(12).map(|(label, b)| format!("{label}: {}", format::bytes(*b as f64))).collect();
+    let labels = format!("What the GPU's allocator reports, largest first:\n{}", labels.join("\n"));
     if gpu > 0 {
-        facts.push(("GPU allocator", size(gpu), "The sum of what the GPU's allocator reports, by label."));
+        facts.push(("GPU allocator", size(gpu), &labels));
     }
     egui::Frame::new().inner_margin(egui::Margin::symmetric(PAD as i8, GRID as i8)).show(ui, |ui| {
         ui.horizontal_wrapped(|ui| {

@@ -6,7 +6,7 @@ use egui::{
     Align2, ComboBox, DragValue, EventFilter, Key, Rect, RichText, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui,
 };
 use egui::{WidgetInfo, pos2, vec2};
-use studies::{Fill, Inspection, Settings};
+use studies::{Fill, InputInfo, Inspection, Settings};
 
 use crate::draw::scopes::{Node, ScopeTree};
 use crate::draw::{self, bar, empty, fact, galley, note, padded, panel_head, section, segmented, swatch, text_in};
@@ -159,6 +159,9 @@ impl ModelView {
         ui.spacing_mut().item_spacing.y = 0.0;
         let rows = self.rows(tree);
         let focus_id = ui.scope_id().with("tree");
+        // Before the rows: a click on one of them gives the focus to the tree.
+        let focus = ui.interact(ui.available_rect_before_wrap(), focus_id, Sense::focusable_noninteractive());
+        focus.widget_info(|| WidgetInfo::labeled(Role::Tree, true, "Scopes"));
         let foot = ROW + 2.0;
         let mut area = ScrollArea::vertical().auto_shrink([false, false]).max_height(ui.available_height() - foot);
         if let Some(at) = reveal.and_then(|id| rows.iter().position(|&r| r == id)) {
@@ -172,7 +175,7 @@ impl ModelView {
                 self.row_ui(ui, theme, tree, id, measure, selection, profile, focus_id);
             }
         });
-        self.keys(ui, tree, &rows, selection, focus_id);
+        self.keys(ui, tree, &rows, selection, &focus);
         total_ui(ui, theme, &tree.nodes[0], measure);
     }
 
@@ -247,14 +250,12 @@ impl ModelView {
     }
 
     /// Up and down choose the next layer, left closes its scope, right opens the one below.
-    fn keys(&mut self, ui: &mut Ui, tree: &ScopeTree, rows: &[usize], selection: &mut Selection, id: egui::Id) {
-        let focus = ui.interact(ui.min_rect(), id, Sense::focusable_noninteractive());
-        focus.widget_info(|| WidgetInfo::labeled(Role::Tree, true, "Scopes"));
+    fn keys(&mut self, ui: &Ui, tree: &ScopeTree, rows: &[usize], selection: &mut Selection, focus: &egui::Response) {
         if !focus.has_focus() {
             return;
         }
         let filter = EventFilter { vertical_arrows: true, horizontal_arrows: true, ..EventFilter::default() };
-        ui.memory_mut(|m| m.set_focus_lock_filter(id, filter));
+        ui.memory_mut(|m| m.set_focus_lock_filter(focus.id, filter));
         let pressed = |key| ui.input(|i| i.key_pressed(key));
         let at = rows.iter().position(|&r| tree.nodes[r].layer.is_some() && tree.nodes[r].layer == selection.layer);
         let layer = |&r: &usize| tree.nodes[r].layer;
@@ -359,7 +360,7 @@ fn inputs_ui(ui: &mut Ui, theme: &Theme, model: &Inspection, settings: &mut Sett
         if cut {
             response.on_hover_text(format!("{}\n{}", input.name, input.ty));
         }
-        fill_ui(ui, theme, &input.name, settings);
+        fill_ui(ui, input, settings);
         ui.add_space(GRID);
     }
     section(ui, theme, "Outputs");
@@ -369,7 +370,8 @@ fn inputs_ui(ui: &mut Ui, theme: &Theme, model: &Inspection, settings: &mut Sett
 }
 
 /// Chooses how an input is filled.
-fn fill_ui(ui: &mut Ui, theme: &Theme, input: &str, settings: &mut Settings) {
+fn fill_ui(ui: &mut Ui, info: &InputInfo, settings: &mut Settings) {
+    let input = info.name.as_str();
     let before = settings.inputs.get(input).cloned().unwrap_or(Fill::Random);
     let mut fill = before.clone();
     ui.horizontal(|ui| {
@@ -392,9 +394,8 @@ fn fill_ui(ui: &mut Ui, theme: &Theme, input: &str, settings: &mut Settings) {
         combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, format!("Fill of {input}")));
         match &mut fill {
             Fill::Random => {
-                ui.label(
-                    RichText::new(format!("seed {}", settings.seed)).font(theme::caption()).color(theme.text_weak),
-                );
+                let how = if info.fill.is_empty() { format!("seed {}", settings.seed) } else { info.fill.clone() };
+                draw::caption(ui, &how);
             }
             Fill::Constant(value) => {
                 let drag = ui.add(DragValue::new(value).speed(0.05));
@@ -434,6 +435,16 @@ fn traced_inputs_ui(ui: &mut Ui, theme: &Theme, profile: &Profile) {
 }
 
 fn about_ui(ui: &mut Ui, theme: &Theme, model: &Inspection) {
+    const MOST: usize = 6;
+    if !model.unsupported.is_empty() {
+        section(ui, theme, "Why it does not run yet");
+        for why in model.unsupported.iter().take(MOST) {
+            ui.add(egui::Label::new(RichText::new(why).color(theme.warn)).wrap());
+        }
+        if model.unsupported.len() > MOST {
+            note(ui, &format!("and {} more", model.unsupported.len() - MOST));
+        }
+    }
     section(ui, theme, "File");
     let or_unknown = |s: &str| if s.is_empty() { UNKNOWN.to_owned() } else { s.to_owned() };
     fact(ui, theme, "Name", &or_unknown(&model.model), "");
@@ -455,15 +466,8 @@ fn about_ui(ui: &mut Ui, theme: &Theme, model: &Inspection) {
     let words = why(peak.is_some(), "The largest sum of activations alive at once.");
     fact(ui, theme, "Activations at peak", &or(peak.map(|b| format::bytes(b as f64))), words);
     fact(ui, theme, "Layers", &format::grouped(model.layers.len() as u64), "Steps of the plan, after fusion.");
-    fact(ui, theme, "Nodes", &format::grouped(model.nodes_list.len() as u64), "As in the file.");
+    fact(ui, theme, "Nodes", &format::grouped(model.nodes as u64), "As in the file.");
     section(ui, theme, "Operators");
-    if !model.unsupported.is_empty() {
-        let words = format!(
-            "{} not supported yet: the model opens for inspection, but does not run.",
-            format::plural(model.unsupported.len(), "operator")
-        );
-        ui.add(egui::Label::new(RichText::new(words).color(theme.warn)).wrap());
-    }
     for (op, count, supported) in &model.operators {
         let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 20.0), Sense::hover());
         let color = if *supported { theme.text } else { theme.warn };

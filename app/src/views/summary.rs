@@ -319,7 +319,7 @@ fn audit_ui(ui: &mut Ui, theme: &Theme, audit: &Audit) {
             let (dot, _) = ui.allocate_exact_size(vec2(8.0, 18.0), Sense::hover());
             ui.painter().circle_filled(dot.center(), 3.0, theme.severity(b.severity));
             let width = ui.available_width();
-            let title = vec2(190.0_f32.min(width * 0.4), 18.0);
+            let title = vec2(230.0_f32.min(width * 0.4), 18.0);
             ui.allocate_ui_with_layout(title, egui::Layout::left_to_right(egui::Align::Center), |ui| {
                 ui.set_min_size(title);
                 ui.add(egui::Label::new(RichText::new(&b.title).color(theme.text_strong)).truncate());
