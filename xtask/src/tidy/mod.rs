@@ -64,6 +64,7 @@ pub fn run(_: &Args) -> anyhow::Result<()> {
             println!("tidy: {} files are as they should be", files.len());
             Ok(())
         }
+        1 => bail!("tidy: 1 finding"),
         n => bail!("tidy: {n} findings"),
     }
 }
