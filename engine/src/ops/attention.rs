@@ -78,7 +78,7 @@ impl Attention {
         })
     }
 
-    fn from_facts(&self, inputs: &Inputs<'_>) -> Result<AttentionShape, OpError> {
+    fn shape_of(&self, inputs: &Inputs<'_>) -> Result<AttentionShape, OpError> {
         let shape = |i| Ok::<_, OpError>(inputs.shape(i)?.unwrap_or(&[]));
         self.shape(shape(0)?, shape(1)?, shape(2)?)
     }
@@ -101,7 +101,7 @@ impl Operator for Attention {
     }
 
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<Fact>, OpError> {
-        let s = self.from_facts(inputs)?;
+        let s = self.shape_of(inputs)?;
         if inputs.get(3).is_some() {
             mask_strides(inputs.shape(3)?.unwrap_or(&[]), &s)?;
         }
@@ -118,7 +118,7 @@ impl Operator for Attention {
     }
 
     fn cost(&self, inputs: &Inputs<'_>, _: &[Fact]) -> Cost {
-        let Ok(s) = self.from_facts(inputs) else { return Cost::default() };
+        let Ok(s) = self.shape_of(inputs) else { return Cost::default() };
         let scores = (s.batch * s.heads * s.q_len * s.kv_len) as u64;
         // Two products, the scale, the mask, and a softmax of about five operations per score.
         Cost { flops: scores * (2 * (s.head_dim + s.v_dim) as u64 + 6 + u64::from(inputs.get(3).is_some())) }

@@ -27,7 +27,7 @@ pub(crate) fn unary(b: &mut GpuBuilder<'_>, op: CpuUnary) -> Result<bool, OpErro
     let Some(dtype) = b.fact(0).map(|f| f.dtype) else { return Ok(false) };
     let integer = matches!(dtype, DType::I32 | DType::I64 | DType::I16 | DType::I8);
     let known = matches!(op, UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Sign | UnaryOp::Relu);
-    if !dtype.is_float() && !(integer && known) {
+    if !(dtype.is_float() || (integer && known)) {
         return Ok(false);
     }
     let (x, y) = (b.input(0)?, b.output(0)?);

@@ -1,6 +1,6 @@
 //! Single operators, each with values to run on: all must have a GPU form.
 
-use graph::{Attr, DType, Tensor};
+use graph::{Attr, Tensor};
 
 use crate::net::{Net, Rng, ints};
 
