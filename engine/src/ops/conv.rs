@@ -49,7 +49,8 @@ impl Conv {
     /// The sizes, and the output's shape.
     pub fn shape(&self, x: &[usize], w: &[usize]) -> Result<(ConvShape, Vec<usize>), OpError> {
         let (batch, channels, spatial) = image(x)?;
-        let fits = w.len() == x.len() && w[1].checked_mul(self.groups) == Some(channels) && w[0] % self.groups == 0;
+        let fits =
+            w.len() == x.len() && w[1].checked_mul(self.groups) == Some(channels) && w[0].is_multiple_of(self.groups);
         if !fits {
             let why = format!("weights of {w:?} in {} groups on an input of {x:?}", self.groups);
             return Err(OpError::invalid(why));

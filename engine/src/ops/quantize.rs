@@ -7,8 +7,8 @@ use cpu_kernels::quantize::{self as k, Granularity, Quantized};
 use graph::{DType, Element};
 
 use crate::attrs::Attrs;
-use crate::gpu::GpuBuilder;
 use crate::exec::{convert, kind};
+use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::typed::placed;
 use crate::ops::util;
@@ -158,10 +158,8 @@ impl Linear {
         let how = self.granularity(x.shape, scale.shape)?;
         let scale = floats(&scale)?;
         let zero = cx.get(2);
-        if let Some(z) = &zero {
-            if z.dtype != to || z.len() != scale.len() {
-                return Err(OpError::invalid(format!("zero points of {}{:?} for {to}", z.dtype, z.shape)));
-            }
+        if let Some(z) = zero.filter(|z| z.dtype != to || z.len() != scale.len()) {
+            return Err(OpError::invalid(format!("zero points of {}{:?} for {to}", z.dtype, z.shape)));
         }
         if to.is_float() {
             let zero = zero.map(|z| floats(&z)).transpose()?;
@@ -190,10 +188,8 @@ impl Linear {
         let how = self.granularity(x.shape, scale.shape)?;
         let scale = floats(&scale)?;
         let zero = cx.get(2);
-        if let Some(z) = &zero {
-            if z.dtype != x.dtype || z.len() != scale.len() {
-                return Err(OpError::invalid(format!("zero points of {}{:?} for {}", z.dtype, z.shape, x.dtype)));
-            }
+        if let Some(z) = zero.filter(|z| z.dtype != x.dtype || z.len() != scale.len()) {
+            return Err(OpError::invalid(format!("zero points of {}{:?} for {}", z.dtype, z.shape, x.dtype)));
         }
         let mut narrow = Vec::new();
         let len = x.len();

@@ -118,7 +118,7 @@ impl Resize {
                         // One scale for all; halves round up.
                         Some(s) => {
                             let to = (s * from as f64 + 0.5).floor();
-                            if !(to < isize::MAX as f64) {
+                            if to.is_nan() || to >= isize::MAX as f64 {
                                 return Err(OpError::invalid("the size overflows"));
                             }
                             Dim { from, to: to as usize, scale: s as f32 }

@@ -70,6 +70,9 @@ fn strides([_, h, s, d]: [usize; 4], flat: bool) -> Strides {
     if flat { Strides::bshd(h, s, d) } else { Strides::bhsd(h, s, d) }
 }
 
+/// Values to add to the scores, and their shape.
+type Bias = (Vec<f32>, [usize; 4]);
+
 /// The sizes of a run.
 struct Sizes {
     shape: AttentionShape,
@@ -121,12 +124,7 @@ impl Attention {
     }
 
     /// The sum of mask, causality, window and padding as [batch or 1, heads or 1, queries, keys]; `None` if there is nothing.
-    fn bias(
-        &self,
-        z: &Sizes,
-        mask: Option<Input<'_>>,
-        lens: Option<Vec<i64>>,
-    ) -> Result<Option<(Vec<f32>, [usize; 4])>, OpError> {
+    fn bias(&self, z: &Sizes, mask: Option<Input<'_>>, lens: Option<Vec<i64>>) -> Result<Option<Bias>, OpError> {
         let s = &z.shape;
         let windowed = self.window.iter().any(Option::is_some);
         if mask.is_none() && lens.is_none() && !windowed && !self.causal {
@@ -308,7 +306,7 @@ impl Operator for Attention {
         }
         let (s, dtype) = (&z.shape, inputs.need(0)?.dtype);
         let y = if z.flat {
-            vec![s.batch, s.q_len, s.heads.checked_mul(s.v_dim).unwrap_or(usize::MAX)]
+            vec![s.batch, s.q_len, s.heads.saturating_mul(s.v_dim)]
         } else {
             vec![s.batch, s.heads, s.q_len, s.v_dim]
         };

@@ -6,10 +6,10 @@ use graph::DType;
 
 use gpu_kernels::kernels::softmax::softmax_axis;
 
-use crate::ops::movement_gpu::u32_of;
-use crate::gpu::GpuBuilder;
 use crate::attrs::Attrs;
+use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
+use crate::ops::movement_gpu::u32_of;
 use crate::ops::util;
 
 /// Softmax and its kin.
@@ -77,7 +77,10 @@ impl Softmax {
         let p = cx.split::<f64>()?;
         match p.inputs[0] {
             Some(x) => k::softmax_axis_f64(kind, &dims, 1, x.slice()?, p.out)?,
-            None => k::softmax_axis_f64(kind, &dims, 1, &p.out.to_vec(), p.out)?,
+            None => {
+                let x = p.out.to_vec();
+                k::softmax_axis_f64(kind, &dims, 1, &x, p.out)?;
+            }
         }
         Ok(())
     }
