@@ -31,7 +31,7 @@ impl LiveServer {
     pub fn start(address: &str) -> anyhow::Result<Self> {
         let help = || format!("{address} is no address to serve on; use for instance {DEFAULT_ADDRESS}");
         let address = address.to_socket_addrs().with_context(help)?.next().with_context(help)?;
-        let server = puffin_http::Server::new_custom(&address.to_string(), Live::add_sink, |id| Live::remove_sink(id))
+        let server = puffin_http::Server::new_custom(&address.to_string(), Live::add_sink, Live::remove_sink)
             .with_context(|| format!("can't serve on {address}"))?;
         let trace: Arc<Mutex<Option<Arc<Trace>>>> = Arc::default();
         let stop = Arc::new(AtomicBool::new(false));

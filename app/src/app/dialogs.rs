@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use profiler::Trace;
@@ -55,7 +55,7 @@ impl Dialogs {
         if self.waiting.is_some() {
             return;
         }
-        let (answer, waiting): (Sender<Answer>, _) = channel();
+        let (answer, waiting) = sync_channel(1);
         let ctx = ctx.clone();
         let spawned = std::thread::Builder::new().name("file dialog".to_owned()).spawn(move || {
             let start = Instant::now();

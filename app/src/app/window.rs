@@ -52,8 +52,10 @@ fn missing_display(is_set: impl Fn(&str) -> bool) -> Option<&'static str> {
 
 /// Fails with a clear message if nothing can draw a picture.
 pub fn require_adapter() -> anyhow::Result<()> {
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    let backends = wgpu::Backends::PRIMARY;
+    let descriptor = wgpu::InstanceDescriptor { backends, ..wgpu::InstanceDescriptor::new_without_display_handle() };
+    let instance = wgpu::Instance::new(descriptor);
+    let adapters = pollster::block_on(instance.enumerate_adapters(backends));
     if adapters.is_empty() {
         bail!(
             "no graphics adapter can draw a picture; install a Vulkan driver (mesa-vulkan-drivers has one in software)"
