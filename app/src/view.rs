@@ -119,6 +119,9 @@ pub struct Profile {
     pub merged: Flame,
     /// Memory over the plan's steps.
     pub memory: MemoryIndex,
+    /// What each layer is called on a graph or in a row: its place, without the operator's name where the place has one
+    /// layer alone.
+    pub labels: Vec<String>,
     /// The measured run closest to the median latency.
     pub typical_run: Option<RunId>,
     by_layer: Vec<Option<usize>>,
@@ -152,6 +155,7 @@ impl Profile {
             merged: Flame::of_scopes(&scopes),
             memory: MemoryIndex::new(&trace, &stats),
             typical_run: typical_run(&trace),
+            labels: scopes.labels(),
             scopes,
             stats,
             by_layer,

@@ -7,7 +7,7 @@ use crate::theme::{self, Theme};
 /// Round values (1, 2 or 5 times a power of ten) within a range, at most about `count` of them.
 pub fn ticks(min: f64, max: f64, count: usize) -> Vec<f64> {
     let span = max - min;
-    if !(span > 0.0) || !span.is_finite() || count == 0 {
+    if !span.is_finite() || span <= 0.0 || count == 0 {
         return Vec::new();
     }
     let step = step(span / count as f64);

@@ -20,7 +20,7 @@ pub fn cell_name<'p>(profile: &'p Profile, cell: &FlameCell) -> &'p str {
     }
     let trace = &profile.trace;
     match (cell.layer, cell.span) {
-        (Some(l), _) => trace.layers.get(l.index()).map_or("?", |l| &l.name),
+        (Some(l), _) => profile.labels.get(l.index()).map_or("?", String::as_str),
         (None, Some(s)) => trace.spans.names.get(trace.spans.name[s.index()] as usize).map_or("?", String::as_str),
         (None, None) => "?",
     }

@@ -1,7 +1,6 @@
 //! Paints rows of the flame graph and tells what is under the pointer: one test per graph, not one per cell.
 
 use egui::{Align2, Color32, CornerRadius, Painter, Pos2, Rect, Stroke, StrokeKind, pos2, vec2};
-use profiler::LayerId;
 
 use super::flame_index::{Block, FlameCell, FlameRow};
 use super::scopes::suffixes;
@@ -208,15 +207,20 @@ pub fn matching_layers(search: &str, layers: &[profiler::Layer]) -> Vec<bool> {
         .collect()
 }
 
-/// The next or previous cell of a layer's row in reading order, for the arrow keys.
-pub fn neighbour(row: &FlameRow, layer: Option<LayerId>, at: f64, forward: bool) -> Option<FlameCell> {
-    let here = row.cells.iter().position(|c| c.layer == layer && c.start <= at && at <= c.end);
-    match here {
-        Some(i) if forward => row.cells.get(i + 1).copied(),
-        Some(i) => row.cells.get(i.checked_sub(1)?).copied(),
-        None if forward => row.cells.iter().find(|c| c.start >= at).copied(),
-        None => row.cells.iter().rev().find(|c| c.end <= at).copied(),
-    }
+/// The layer's cell that begins next after a time, or before it, in any row of a track: for the arrow keys.
+pub fn neighbour(rows: &[FlameRow], at: f64, forward: bool) -> Option<FlameCell> {
+    let layers = |r: &'_ FlameRow| -> Option<FlameCell> {
+        if forward {
+            let i = r.cells.partition_point(|c| c.start <= at);
+            r.cells[i..].iter().find(|c| c.layer.is_some()).copied()
+        } else {
+            let i = r.cells.partition_point(|c| c.start < at);
+            r.cells[..i].iter().rev().find(|c| c.layer.is_some()).copied()
+        }
+    };
+    let order = |a: &FlameCell, b: &FlameCell| a.start.total_cmp(&b.start);
+    let candidates = rows.iter().filter_map(layers);
+    if forward { candidates.min_by(order) } else { candidates.max_by(order) }
 }
 
 #[cfg(test)]
@@ -247,13 +251,19 @@ mod tests {
     #[test]
     fn keys_step_from_cell_to_cell() {
         let trace = fixtures::transformer(1, 1, 1);
-        let tree = crate::draw::scopes::ScopeTree::default();
+        let tree = crate::draw::scopes::ScopeTree::new(&trace.layers, &[]);
         let flame = crate::draw::flame_index::Flame::of_spans(&trace, &tree);
-        let row = &flame.tracks[0].rows[1];
-        let first = row.cells[0];
-        let second = neighbour(row, first.layer, first.start, true).unwrap();
-        assert_eq!(second, row.cells[1]);
-        assert_eq!(neighbour(row, second.layer, second.start, false), Some(first));
-        assert_eq!(neighbour(row, first.layer, first.start, false), None);
+        let rows = &flame.tracks[0].rows;
+        let run = trace.runs[0];
+        // Every layer of the first run in turn, though they lie at several depths.
+        let mut at = run.start_ns as f64;
+        let mut walked = Vec::new();
+        while let Some(cell) = neighbour(rows, at, true).filter(|c| c.start < run.end_ns as f64) {
+            walked.push(cell.layer.unwrap().index());
+            assert_eq!(neighbour(rows, cell.end, false), Some(cell));
+            at = cell.start;
+        }
+        assert_eq!(walked, (0..trace.layers.len()).collect::<Vec<_>>());
+        assert_eq!(neighbour(rows, 0.0, false), None);
     }
 }

@@ -122,6 +122,17 @@ impl ScopeTree {
         }
     }
 
+    /// What to call each layer: its path in the tree.
+    pub fn labels(&self) -> Vec<String> {
+        let path = |&n: &usize| {
+            let node = &self.nodes[n];
+            // A layer among others carries its number in the path, to keep paths apart.
+            let number = node.layer.map_or(String::new(), |l| format!("#{}", l.0));
+            node.path.strip_suffix(&number).unwrap_or(&node.path).to_owned()
+        };
+        self.of_layer.iter().map(path).collect()
+    }
+
     /// The nodes from below the root down to a layer.
     pub fn path_to(&self, layer: LayerId) -> Vec<usize> {
         let mut path = Vec::new();
@@ -174,6 +185,10 @@ mod tests {
         let names: Vec<&str> =
             tree.path_to(LayerId(query as u32)).iter().map(|&n| tree.nodes[n].name.as_str()).collect();
         assert_eq!(names, ["encoder", "layer.1", "attention", "query"]);
+        let layer = |name: &str, scope: &str| Layer { name: name.into(), scope: scope.into(), ..Layer::default() };
+        let layers =
+            [layer("a/b/MatMul", "a/b"), layer("a/c/Add", "a/c"), layer("a/c/Mul", "a/c"), layer("Cast_3", "")];
+        assert_eq!(ScopeTree::new(&layers, &[]).labels(), ["a/b", "a/c/Add", "a/c/Mul", "Cast_3"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use egui::{StrokeKind, Ui, WidgetInfo, vec2};
 use profiler::{LayerId, SpanId};
 
 use crate::draw::flame_chrome::{GUTTER, cell_name, counter_ui, gutter_ui, run_at, runs_ui, tip_ui};
-use crate::draw::flame_index::{Block, Flame, FlameCell};
+use crate::draw::flame_index::{Block, Flame, FlameCell, FlameTrack};
 use crate::draw::flame_nav::Window;
 use crate::draw::flame_paint::{Brush, Emphasis, Hit, Lens, matching_layers, neighbour};
 use crate::draw::{axis, empty, legend, panel_head, search_box, segmented};
@@ -294,11 +294,11 @@ impl FlameView {
         let painter = ui.painter().with_clip_rect(rect.intersect(ui.clip_rect()));
         painter.rect_filled(rect, CornerRadius::same(2), theme.surface[1]);
         let whole = Lens { window: flame.range, left: rect.left(), width: rect.width() };
-        let rows = flame.tracks.iter().flat_map(|t| &t.rows).filter(|r| r.cells.iter().any(|c| c.layer.is_some()));
-        if let Some(row) = rows.max_by_key(|r| r.cells.len()) {
+        for row in flame.tracks.iter().flat_map(|t| &t.rows) {
             self.blocks.clear();
             row.blocks(flame.range.0, flame.range.1, 2.0 * whole.per_point(), &mut self.blocks);
-            for block in &self.blocks {
+            let of_layers = |b: &&Block| row.cells[b.first].layer.is_some();
+            for block in self.blocks.iter().filter(of_layers) {
                 let warmup = row.cells[block.first].warmup;
                 let color = block.class.map_or(theme.surface[3], |c| theme.class(c));
                 let color = theme::mix(theme.surface[1], color, if warmup { 0.25 } else { 0.6 });
@@ -427,13 +427,11 @@ impl FlameView {
             () if pressed(Key::ArrowLeft) => false,
             () => return,
         };
-        let rows = || self.flame(profile).tracks.iter().flat_map(|t| &t.rows);
-        let row = match selected {
-            Some(cell) => rows().find(|r| r.cells.contains(&cell)),
-            None => rows().max_by_key(|r| r.cells.len()),
-        };
+        let tracks = &self.flame(profile).tracks;
+        let holds = |t: &&FlameTrack| t.rows.iter().any(|r| selected.is_some_and(|cell| r.cells.contains(&cell)));
+        let track = tracks.iter().find(holds).or(tracks.first());
         let at = selected.map_or((from + to) / 2.0, |c| c.start);
-        if let Some(next) = row.and_then(|r| neighbour(r, selected.and_then(|c| c.layer), at, step)) {
+        if let Some(next) = track.and_then(|t| neighbour(&t.rows, at, step)) {
             selection.select(next.layer);
             selection.span = next.span;
             // Leaves `selected` as it is: the window follows as for any other view's choice.

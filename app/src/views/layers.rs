@@ -159,7 +159,7 @@ impl LayersView {
             Field::Name | Field::Op | Field::Device => self.order.sort_by_key(|&l| {
                 let layer = &profile.trace.layers[l.index()];
                 match field {
-                    Field::Name => layer.name.clone(),
+                    Field::Name => profile.labels[l.index()].clone(),
                     Field::Op => layer.op.clone(),
                     _ => layer.device.clone(),
                 }
@@ -261,7 +261,7 @@ fn layer_cell(cell: &Cell<'_>, profile: &Profile, scales: &Scales, layer: LayerI
     let Some(l) = profile.layer(layer) else { return };
     let theme = cell.theme;
     match field {
-        Field::Name => path_text(cell, &l.name),
+        Field::Name => path_text(cell, &profile.labels[layer.index()]),
         Field::Op => {
             swatch(&cell.painter, pos2(cell.rect.left() + 4.0, cell.rect.center().y), theme.class(l.class));
             let rest = cell.rect.with_min_x(cell.rect.left() + 14.0);

@@ -453,7 +453,10 @@ impl MemoryView {
                 }
                 2 => cell.figure_elided(&t.ty, theme.text_weak),
                 3 => cell.figure(&scale.cell(t.bytes as f64), theme.text_strong),
-                4 => cell.text(t.producer.and_then(|l| profile.layer(l)).map_or(UNKNOWN, |l| &l.name), theme.text_weak),
+                4 => cell.text(
+                    t.producer.and_then(|l| profile.labels.get(l.index())).map_or(UNKNOWN, |l| l),
+                    theme.text_weak,
+                ),
                 _ => cell.figure_elided(&format!("{}–{}", t.first.0, t.last.0), theme.text_weak),
             }
         });
