@@ -3,8 +3,8 @@
 pub mod attention;
 pub mod binary;
 pub mod broadcast;
-pub mod conv;
 pub mod cast;
+pub mod conv;
 pub mod error;
 pub mod gemm;
 pub mod movement;

@@ -81,9 +81,9 @@ impl<'a> Attrs<'a> {
     pub fn string(&self, name: &str) -> Result<Option<&'a str>, OpError> {
         match self.get(name) {
             None => Ok(None),
-            Some(Attr::String(b)) => std::str::from_utf8(b)
-                .map(Some)
-                .map_err(|_| OpError::invalid(format!("attribute {name} is not UTF-8"))),
+            Some(Attr::String(b)) => {
+                std::str::from_utf8(b).map(Some).map_err(|_| OpError::invalid(format!("attribute {name} is not UTF-8")))
+            }
             Some(other) => Err(OpError::invalid(format!("attribute {name} must be a string, it is {other}"))),
         }
     }
@@ -121,8 +121,7 @@ impl<'a> Attrs<'a> {
     /// Fails if an attribute was not read.
     pub fn finish(&self) -> Result<(), OpError> {
         let read = self.read.borrow();
-        let unread: Vec<&str> =
-            self.node.attrs.keys().map(String::as_str).filter(|k| !read.contains(k)).collect();
+        let unread: Vec<&str> = self.node.attrs.keys().map(String::as_str).filter(|k| !read.contains(k)).collect();
         if unread.is_empty() { Ok(()) } else { Err(OpError::unsupported(format!("attribute {}", unread.join(", ")))) }
     }
 }

@@ -19,7 +19,10 @@ pub(crate) fn infer(op: &dyn Operator, inputs: &[Option<Fact>]) -> Result<Vec<Fa
     };
     for f in &facts {
         if f.shape.is_some() && f.dtype != DType::String && f.bytes().is_none() {
-            return Err(OpError::invalid(format!("the output's shape {:?} overflows", f.shape.as_deref().unwrap_or(&[]))));
+            return Err(OpError::invalid(format!(
+                "the output's shape {:?} overflows",
+                f.shape.as_deref().unwrap_or(&[])
+            )));
         }
     }
     Ok(facts)
@@ -116,8 +119,10 @@ pub(crate) fn run_inferred(
             None => None,
         });
     }
-    let views: Vec<Option<Input<'_>>> =
-        held.iter().map(|t| t.as_ref().map(|t| Input { dtype: t.dtype(), shape: t.shape(), data: t.bytes() })).collect();
+    let views: Vec<Option<Input<'_>>> = held
+        .iter()
+        .map(|t| t.as_ref().map(|t| Input { dtype: t.dtype(), shape: t.shape(), data: t.bytes() }))
+        .collect();
 
     let kept: Vec<DType> = outs.iter().map(|f| f.dtype).collect();
     let mut buffers: Vec<Option<AlignedBytes>> = Vec::with_capacity(outs.len());
@@ -131,7 +136,9 @@ pub(crate) fn run_inferred(
             _ => None,
         };
         if bytes.is_some_and(|b| b > limit) {
-            return Err(OpError::invalid(format!("an output of {dtype}{shape:?} is larger than the limit of {limit} bytes")));
+            return Err(OpError::invalid(format!(
+                "an output of {dtype}{shape:?} is larger than the limit of {limit} bytes"
+            )));
         }
         buffers.push(bytes.map(AlignedBytes::new));
         types.push((dtype, shape));

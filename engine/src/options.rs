@@ -65,7 +65,8 @@ pub(crate) fn input_facts(graph: &Graph, options: &PlanOptions) -> Result<Vec<Fa
                 }
                 return Ok(Fact::new(*dtype, shape.clone()));
             }
-            let ty = v.ty.as_ref().ok_or_else(|| EngineError::Input(format!("input \"{}\" has no tensor type", v.name)))?;
+            let ty =
+                v.ty.as_ref().ok_or_else(|| EngineError::Input(format!("input \"{}\" has no tensor type", v.name)))?;
             let dims = ty.shape.as_ref().ok_or_else(|| {
                 EngineError::Input(format!("the rank of input \"{}\" is unknown: give its value with --input", v.name))
             })?;
@@ -75,7 +76,10 @@ pub(crate) fn input_facts(graph: &Graph, options: &PlanOptions) -> Result<Vec<Fa
                 .map(|(axis, d)| match symbol(&v.name, axis, d) {
                     None => Ok(d.known().unwrap_or(0)),
                     Some(name) => options.dims.get(&name).copied().ok_or_else(|| {
-                        EngineError::Input(format!("dimension \"{name}\" of input \"{}\" has no value: --dim {name}=N", v.name))
+                        EngineError::Input(format!(
+                            "dimension \"{name}\" of input \"{}\" has no value: --dim {name}=N",
+                            v.name
+                        ))
                     }),
                 })
                 .collect::<Result<Vec<_>, _>>()?;

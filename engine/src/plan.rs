@@ -186,21 +186,22 @@ impl<'a> Builder<'a> {
                 node.inputs.iter().map(|v| v.map(|v| self.value(work, v, None))).collect();
 
             // A view costs nothing and is no step, unless its shape is known only at run time.
-            if let (Some(from), true, Some(Some(out))) = (n.op.view_of(), static_shapes, node.outputs.first()) {
-                if let Some(source) = inputs.get(from).copied().flatten() {
-                    self.value(work, *out, Some(Place::View(source)));
-                    continue;
-                }
+            if let (Some(from), true, Some(Some(out))) = (n.op.view_of(), static_shapes, node.outputs.first())
+                && let Some(source) = inputs.get(from).copied().flatten()
+            {
+                self.value(work, *out, Some(Place::View(source)));
+                continue;
             }
-            let prepared = if static_shapes && self.options.pack { n.op.prepare(&Inputs(&in_facts), &out_facts).map_err(fail)? } else { None };
+            let prepared = if static_shapes && self.options.pack {
+                n.op.prepare(&Inputs(&in_facts), &out_facts).map_err(fail)?
+            } else {
+                None
+            };
             let outputs: Vec<Option<ValueIx>> =
                 node.outputs.iter().map(|v| v.map(|v| self.value(work, v, None))).collect();
             let wanted = |v: ValueId| !work.readers(v).is_empty() || work.graph.outputs.contains(&v);
-            let outputs: Vec<Option<ValueIx>> = outputs
-                .into_iter()
-                .zip(&node.outputs)
-                .map(|(ix, v)| ix.filter(|_| v.is_some_and(wanted)))
-                .collect();
+            let outputs: Vec<Option<ValueIx>> =
+                outputs.into_iter().zip(&node.outputs).map(|(ix, v)| ix.filter(|_| v.is_some_and(wanted))).collect();
             let mut run_inputs = inputs.clone();
             let mut weight_bytes = 0;
             let op: Arc<dyn Operator> = match prepared {
@@ -408,7 +409,8 @@ fn layer(node: &graph::Node, op: &dyn Operator, ins: &[Option<Fact>], outs: &[Fa
         outputs: outs.iter().take(node.outputs.len()).map(ty).collect(),
         flops: known.then_some(flops),
         bytes_read: known.then_some(read + weight_bytes as u64),
-        bytes_written: known.then(|| outs.iter().zip(&node.outputs).filter(|o| o.1.is_some()).map(|o| bytes(o.0)).sum()),
+        bytes_written: known
+            .then(|| outs.iter().zip(&node.outputs).filter(|o| o.1.is_some()).map(|o| bytes(o.0)).sum()),
         weight_bytes: weight_bytes as u64,
         kernel: op.kernel(),
     }

@@ -21,8 +21,7 @@ pub enum Precision {
 
 impl Precision {
     /// Every precision, widest first.
-    pub const ALL: [Precision; 5] =
-        [Precision::F32, Precision::F16, Precision::Bf16, Precision::Int8, Precision::Int4];
+    pub const ALL: [Precision; 5] = [Precision::F32, Precision::F16, Precision::Bf16, Precision::Int8, Precision::Int4];
 
     /// `f32`, `f16`, `bf16`, `int8`, `int4`.
     pub fn name(self) -> &'static str {

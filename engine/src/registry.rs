@@ -41,13 +41,10 @@ pub fn read(node: &Node, opset: i64) -> Result<Box<dyn Operator>, OpError> {
         .map(|(_, d)| d)
         .ok_or_else(|| OpError::unsupported("this operator is not implemented"))?;
     let internal = node.domain == INTERNAL;
-    let def = defs
-        .iter()
-        .find(|d| internal || (d.opsets.0..=d.opsets.1).contains(&opset))
-        .ok_or_else(|| {
-            let ranges: Vec<String> = defs.iter().map(|d| format!("{} to {}", d.opsets.0, d.opsets.1)).collect();
-            OpError::unsupported(format!("this operator is implemented for opset {}", ranges.join(", ")))
-        })?;
+    let def = defs.iter().find(|d| internal || (d.opsets.0..=d.opsets.1).contains(&opset)).ok_or_else(|| {
+        let ranges: Vec<String> = defs.iter().map(|d| format!("{} to {}", d.opsets.0, d.opsets.1)).collect();
+        OpError::unsupported(format!("this operator is implemented for opset {}", ranges.join(", ")))
+    })?;
     let mut attrs = Attrs::new(node, opset);
     let op = (def.read)(&mut attrs)?;
     attrs.finish()?;

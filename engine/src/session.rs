@@ -117,7 +117,8 @@ impl Session {
                 exec::run_op(op, &inputs, &wanted, pool, scratch, plan.limit)
             } else {
                 // A prepared operator no longer sees the weights that it absorbed, so it is not asked for shapes again.
-                let fact = |v: &Option<ValueIx>| v.map_or(Fact::new(DType::F32, vec![]), |v| plan.values[v].fact.clone());
+                let fact =
+                    |v: &Option<ValueIx>| v.map_or(Fact::new(DType::F32, vec![]), |v| plan.values[v].fact.clone());
                 let facts = step.outputs.iter().map(fact).collect();
                 exec::run_inferred(op, &inputs, facts, &wanted, pool, scratch, plan.limit)
             }
@@ -142,7 +143,11 @@ impl Session {
                     // SAFETY: `Plan::check` proved that the range lies inside the arena and that, within one step, outputs
                     // overlap neither each other nor any input but the one taken over, which is passed as `None` below.
                     let data = unsafe { std::slice::from_raw_parts_mut(base.add(from), to - from) };
-                    Output { dtype: fact.dtype, shape: fact.shape.clone().unwrap_or_default(), data: OutData::Placed(data) }
+                    Output {
+                        dtype: fact.dtype,
+                        shape: fact.shape.clone().unwrap_or_default(),
+                        data: OutData::Placed(data),
+                    }
                 }
             });
         }
@@ -168,13 +173,8 @@ impl Session {
                 _ => None,
             });
         }
-        let mut cx = RunCx {
-            inputs: &inputs,
-            outputs,
-            taken: step.in_place,
-            pool: &self.pool,
-            scratch: &mut self.scratch,
-        };
+        let mut cx =
+            RunCx { inputs: &inputs, outputs, taken: step.in_place, pool: &self.pool, scratch: &mut self.scratch };
         step.op.run(&mut cx).map_err(fail)
     }
 
@@ -248,8 +248,11 @@ impl Session {
             None => None,
         };
         let inputs: Vec<Option<Tensor>> = s.original_inputs.iter().enumerate().map(own).collect();
-        let kept: Vec<Option<Tensor>> =
-            inputs.iter().enumerate().map(|(i, t)| t.clone().filter(|_| s.inputs.get(i).is_some_and(Option::is_some))).collect();
+        let kept: Vec<Option<Tensor>> = inputs
+            .iter()
+            .enumerate()
+            .map(|(i, t)| t.clone().filter(|_| s.inputs.get(i).is_some_and(Option::is_some)))
+            .collect();
         let wanted: Vec<bool> = s.outputs.iter().map(Option::is_some).collect();
         let facts: Vec<Option<Fact>> = inputs.iter().map(|t| t.clone().map(Fact::constant)).collect();
         exec::infer(&*s.original, &facts)
@@ -264,7 +267,10 @@ impl Session {
 pub(crate) fn fed_in_order(plan: &Plan, inputs: &HashMap<String, Tensor>) -> Result<Vec<Tensor>, EngineError> {
     let names: Vec<&str> = plan.inputs.iter().map(|&v| plan.values[v].name.as_str()).collect();
     if let Some(extra) = inputs.keys().find(|k| !names.contains(&k.as_str())) {
-        return Err(EngineError::Input(format!("the model has no input \"{extra}\"; its inputs are {}", names.join(", "))));
+        return Err(EngineError::Input(format!(
+            "the model has no input \"{extra}\"; its inputs are {}",
+            names.join(", ")
+        )));
     }
     plan.inputs
         .iter()

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use graph::{DType, Element, Tensor};
 
-use crate::op::{Fact, OpError, RunCx};
+use crate::op::{OpError, RunCx};
 use cpu_kernels::pool::Pool;
 
 /// A tensor to read.
@@ -209,11 +209,6 @@ pub struct Parts<'s, 'a, T> {
     pub pool: &'a Pool,
 }
 
-/// A fact for what is there at run time.
-pub(crate) fn fact_of(t: &Input<'_>) -> Fact {
-    Fact::constant(t.to_tensor())
-}
-
 /// Bytes aligned for every element type and for SIMD, zeroed.
 pub(crate) struct AlignedBytes {
     lines: Vec<Line>,
@@ -227,10 +222,6 @@ struct Line([u8; 64]);
 impl AlignedBytes {
     pub fn new(len: usize) -> Self {
         AlignedBytes { lines: bytemuck::zeroed_vec(len.div_ceil(64)), len }
-    }
-
-    pub fn len(&self) -> usize {
-        self.len
     }
 
     pub fn as_mut_ptr(&mut self) -> *mut u8 {

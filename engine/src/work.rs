@@ -147,24 +147,10 @@ impl Work {
         node.inputs.iter().map(|v| v.and_then(|v| self.facts[v.index()].clone())).collect()
     }
 
-    /// The facts of a node's outputs that are known.
-    pub fn output_facts(&self, node: &Node) -> Vec<Option<Fact>> {
-        node.outputs.iter().map(|v| v.and_then(|v| self.facts[v.index()].clone())).collect()
-    }
-
     /// A new constant.
     pub fn add_constant(&mut self, name: &str, t: Tensor) -> ValueId {
         let id = self.graph.add_value(Value { name: name.to_owned(), ty: None, constant: Some(t.clone()) });
         self.facts.push(Some(Fact::constant(t)));
-        self.producer.push(None);
-        self.readers.push(Vec::new());
-        id
-    }
-
-    /// A new intermediate value.
-    pub fn add_value(&mut self, name: &str, fact: Fact) -> ValueId {
-        let id = self.graph.add_value(Value { name: name.to_owned(), ty: None, constant: None });
-        self.facts.push(Some(fact));
         self.producer.push(None);
         self.readers.push(Vec::new());
         id
@@ -240,9 +226,12 @@ impl Work {
     pub fn remove_dead(&mut self) {
         for ix in (0..self.nodes.len()).rev() {
             let Some(n) = &self.nodes[ix] else { continue };
-            let read = n.node.outputs.iter().flatten().any(|v| {
-                !self.readers[v.index()].is_empty() || self.graph.outputs.contains(v)
-            });
+            let read = n
+                .node
+                .outputs
+                .iter()
+                .flatten()
+                .any(|v| !self.readers[v.index()].is_empty() || self.graph.outputs.contains(v));
             if !read {
                 self.remove(ix);
             }

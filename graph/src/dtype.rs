@@ -6,11 +6,32 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the names are the documentation")]
 pub enum DType {
-    F32, F64, F16, BF16,
-    F8E4M3FN, F8E4M3FNUZ, F8E5M2, F8E5M2FNUZ, F8E8M0, F4E2M1,
-    I8, I16, I32, I64, U8, U16, U32, U64,
-    I2, U2, I4, U4,
-    Bool, String, Complex64, Complex128,
+    F32,
+    F64,
+    F16,
+    BF16,
+    F8E4M3FN,
+    F8E4M3FNUZ,
+    F8E5M2,
+    F8E5M2FNUZ,
+    F8E8M0,
+    F4E2M1,
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    I2,
+    U2,
+    I4,
+    U4,
+    Bool,
+    String,
+    Complex64,
+    Complex128,
 }
 
 /// (type, ONNX code, name, bits per element; 0 bits = not a fixed size)

@@ -118,7 +118,8 @@ impl Graph {
 
     /// The nodes that read each value, by value index, each named once per use. Captures of nested graphs count as uses.
     pub fn consumers(&self) -> Vec<Vec<NodeId>> {
-        let by_name: BTreeMap<&str, usize> = self.values.iter().enumerate().map(|(i, v)| (v.name.as_str(), i)).collect();
+        let by_name: BTreeMap<&str, usize> =
+            self.values.iter().enumerate().map(|(i, v)| (v.name.as_str(), i)).collect();
         let mut c = vec![Vec::new(); self.values.len()];
         for (i, n) in self.nodes.iter().enumerate() {
             for v in n.inputs.iter().flatten() {
@@ -145,7 +146,8 @@ impl Graph {
 
     /// Elements of all floating-point constants: what people call "parameters".
     pub fn parameter_count(&self) -> u64 {
-        let float = |t: &&Tensor| t.dtype().is_float() || matches!(t.dtype(), DType::I8 | DType::U8 | DType::I4 | DType::U4);
+        let float =
+            |t: &&Tensor| t.dtype().is_float() || matches!(t.dtype(), DType::I8 | DType::U8 | DType::I4 | DType::U4);
         self.values.iter().filter_map(|v| v.constant.as_ref()).filter(float).map(|t| t.len() as u64).sum()
     }
 
@@ -154,10 +156,10 @@ impl Graph {
         let mut names: Vec<String> = Vec::new();
         for id in &self.inputs {
             for d in self.value(*id).ty.iter().flat_map(|t| t.shape.iter().flatten()) {
-                if let crate::Dim::Symbol(s) = d {
-                    if !names.iter().any(|n| **n == **s) {
-                        names.push(s.to_string());
-                    }
+                if let crate::Dim::Symbol(s) = d
+                    && !names.iter().any(|n| **n == **s)
+                {
+                    names.push(s.to_string());
                 }
             }
         }

@@ -79,7 +79,10 @@ mod tests {
 
     #[test]
     fn types_print_as_the_window_shows_them() {
-        let t = TensorType { dtype: DType::F32, shape: Some(vec![Dim::Symbol("batch".into()), Dim::Known(3), Dim::Unknown]) };
+        let t = TensorType {
+            dtype: DType::F32,
+            shape: Some(vec![Dim::Symbol("batch".into()), Dim::Known(3), Dim::Unknown]),
+        };
         assert_eq!(t.to_string(), "f32[batch,3,?]");
         assert_eq!(t.known_shape(), None);
         assert_eq!(TensorType::known(DType::I64, &[2]).known_shape(), Some(vec![2]));

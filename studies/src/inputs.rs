@@ -107,7 +107,10 @@ pub fn make_inputs(
         let size = |(axis, d): (usize, &Dim)| match symbol(&v.name, axis, d) {
             None => Ok(d.known().unwrap_or(0)),
             Some(name) => dims.get(&name).copied().ok_or_else(|| {
-                StudyError::Settings(format!("dimension \"{name}\" of input \"{}\" has no value: --dim {name}=N", v.name))
+                StudyError::Settings(format!(
+                    "dimension \"{name}\" of input \"{}\" has no value: --dim {name}=N",
+                    v.name
+                ))
             }),
         };
         let shape: Vec<usize> = shape.iter().enumerate().map(size).collect::<Result<_, _>>()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use graph::{Model, Tensor};
-use profiler::{Memory, MemoryClass, Recorder, Summary, TensorLife, Trace, LayerId};
+use profiler::{LayerId, Memory, MemoryClass, Recorder, Summary, TensorLife, Trace};
 
 use crate::devices::ResidentMemory;
 use crate::inputs::{default_dims, make_inputs};
@@ -130,11 +130,13 @@ fn measure(
 
 fn settled(latencies: &[u64]) -> bool {
     let Some(s) = Summary::of(latencies) else { return false };
-    let median = s.median as f64;
-    median > 0.0 && s.mad as f64 / (latencies.len() as f64).sqrt() < SETTLED * median
+    let median = s.median;
+    median > 0.0 && s.mad / (latencies.len() as f64).sqrt() < SETTLED * median
 }
 
-pub(crate) fn shapes_of(inputs: &HashMap<String, Tensor>) -> std::collections::BTreeMap<String, (graph::DType, Vec<usize>)> {
+pub(crate) fn shapes_of(
+    inputs: &HashMap<String, Tensor>,
+) -> std::collections::BTreeMap<String, (graph::DType, Vec<usize>)> {
     inputs.iter().map(|(n, t)| (n.clone(), (t.dtype(), t.shape().to_vec()))).collect()
 }
 

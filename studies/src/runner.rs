@@ -128,11 +128,9 @@ impl Runner {
             Executor::Cpu(_) => {
                 Clock { strategy: "CPU monotonic clock, read between layers".into(), resolution_ns, ..Clock::default() }
             }
-            Executor::Gpu(s) => Clock {
-                strategy: s.gpu().timestamp_strategy().to_string(),
-                resolution_ns,
-                ..Clock::default()
-            },
+            Executor::Gpu(s) => {
+                Clock { strategy: s.gpu().timestamp_strategy().to_string(), resolution_ns, ..Clock::default() }
+            }
         }
     }
 }

@@ -83,7 +83,8 @@ fn keep(s: String) -> &'static str {
 pub fn all() -> &'static [Sample] {
     static ALL: OnceLock<Vec<Sample>> = OnceLock::new();
     ALL.get_or_init(|| {
-        let entries: Vec<Entry> = serde_json::from_slice(asset!("samples.json")).expect("samples.json is embedded and tested");
+        let entries: Vec<Entry> =
+            serde_json::from_slice(asset!("samples.json")).expect("samples.json is embedded and tested");
         entries.into_iter().filter_map(sample).collect()
     })
 }

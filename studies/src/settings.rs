@@ -27,11 +27,9 @@ impl FromStr for DeviceChoice {
             "auto" => Ok(DeviceChoice::Auto),
             "cpu" => Ok(DeviceChoice::Cpu),
             "gpu" => Ok(DeviceChoice::Gpu(None)),
-            _ => s
-                .strip_prefix("gpu:")
-                .and_then(|n| n.parse().ok())
-                .map(|n| DeviceChoice::Gpu(Some(n)))
-                .ok_or_else(|| format!("\"{s}\" is no device: use auto, cpu, gpu or gpu:N (`stratoscope devices` lists them)")),
+            _ => s.strip_prefix("gpu:").and_then(|n| n.parse().ok()).map(|n| DeviceChoice::Gpu(Some(n))).ok_or_else(
+                || format!("\"{s}\" is no device: use auto, cpu, gpu or gpu:N (`stratoscope devices` lists them)"),
+            ),
         }
     }
 }

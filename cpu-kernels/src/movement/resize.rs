@@ -84,11 +84,7 @@ impl Resize {
                 // A scale may ask for a fraction of an element more than there are.
                 let asked = self.scale * from;
                 let to = if (asked - to).abs() < 1e-3 { to } else { asked };
-                if self.to > 1 || to > 1.0 {
-                    i * (from - 1.0) / (to - 1.0)
-                } else {
-                    0.0
-                }
+                if self.to > 1 || to > 1.0 { i * (from - 1.0) / (to - 1.0) } else { 0.0 }
             }
             CoordinateMode::Asymmetric => i / self.scale,
         }

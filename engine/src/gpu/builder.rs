@@ -132,7 +132,13 @@ impl<'a> GpuBuilder<'a> {
 
     /// Input `i` on the device; uploaded once if it is a constant, in each run if it comes from the caller or the CPU.
     pub fn input(&mut self, i: usize) -> Result<GpuTensor, OpError> {
-        let v = self.step.inputs.get(i).copied().flatten().ok_or_else(|| OpError::invalid(format!("input {i} is missing")))?;
+        let v = self
+            .step
+            .inputs
+            .get(i)
+            .copied()
+            .flatten()
+            .ok_or_else(|| OpError::invalid(format!("input {i} is missing")))?;
         let value = &self.plan.values[v];
         let (dtype, shape) = (value.fact.dtype, value.fact.shape.clone().unwrap_or_default());
         device_dtype(dtype).ok_or_else(|| OpError::unsupported(format!("{dtype} on the GPU")))?;
@@ -165,7 +171,13 @@ impl<'a> GpuBuilder<'a> {
 
     /// Output `i` on the device, to be written completely.
     pub fn output(&mut self, i: usize) -> Result<GpuTensor, OpError> {
-        let v = self.step.outputs.get(i).copied().flatten().ok_or_else(|| OpError::invalid(format!("output {i} is unwanted")))?;
+        let v = self
+            .step
+            .outputs
+            .get(i)
+            .copied()
+            .flatten()
+            .ok_or_else(|| OpError::invalid(format!("output {i} is unwanted")))?;
         let value = &self.plan.values[v];
         let (dtype, shape) = (value.fact.dtype, value.fact.shape.clone().unwrap_or_default());
         device_dtype(dtype).ok_or_else(|| OpError::unsupported(format!("{dtype} on the GPU")))?;

@@ -4,8 +4,8 @@ use cpu_kernels::number::Number;
 use cpu_kernels::unary::{NumberOp, UnaryOp, unary_f32, unary_in_place_f32, unary_number, unary_number_in_place};
 use graph::{DType, Element};
 
-use crate::gpu::GpuBuilder;
 use crate::attrs::Attrs;
+use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::typed::by_number;
 use crate::tensor::Input;

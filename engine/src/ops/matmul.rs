@@ -191,7 +191,9 @@ impl Operator for MatMul {
         };
         let a = inputs.shape(0)?.unwrap_or(&[]);
         let bias_fits = inputs.get(2).is_none_or(|c| {
-            c.shape.as_deref().is_some_and(|c| shape.len() == 2 && Self::is_row(c, shape[1 - usize::from(self.trans_b)]))
+            c.shape
+                .as_deref()
+                .is_some_and(|c| shape.len() == 2 && Self::is_row(c, shape[1 - usize::from(self.trans_b)]))
         });
         if shape.len() != 2 || self.trans_a || a.len() < 2 || !bias_fits || self.beta != 1.0 {
             return Ok(None);

@@ -9,10 +9,10 @@ use graph::DType;
 
 use gpu_kernels::kernels::layer_norm::{self as gpu_norm, add_norm};
 
-use crate::ops::movement_gpu::u32_of;
-use crate::gpu::GpuBuilder;
 use crate::attrs::Attrs;
+use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
+use crate::ops::movement_gpu::u32_of;
 use crate::ops::typed::{placed, placed_or};
 use crate::ops::util;
 use crate::registry::INTERNAL;

@@ -8,10 +8,10 @@ use gpu_kernels::kernels::Elem;
 use gpu_kernels::kernels::pool::{Pool2d, PoolOp, pool2d};
 use gpu_kernels::kernels::reduce::{ReduceOp, reduce};
 
-use crate::ops::movement_gpu::u32_of;
-use crate::gpu::GpuBuilder;
 use crate::attrs::Attrs;
+use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
+use crate::ops::movement_gpu::u32_of;
 use crate::ops::typed::{placed, placed_or};
 use crate::ops::window::{Window, image};
 

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use cpu_kernels::gemm::Epilogue;
-use cpu_kernels::quant::{PackedInt4B, PackedInt8B, gemm_int4, gemm_int8_dynamic, quantize_weights_int4, quantize_weights_int8};
+use cpu_kernels::quant::{
+    PackedInt4B, PackedInt8B, gemm_int4, gemm_int8_dynamic, quantize_weights_int4, quantize_weights_int8,
+};
 use graph::DType;
 
 use crate::op::{Cost, Fact, Inputs, OpClass, OpError, Operator, Prepared, RunCx};
@@ -38,7 +40,8 @@ pub(crate) fn of(matmul: &MatMul, precision: Precision, inputs: &[Option<Fact>])
     let b = inputs.get(1)?.as_ref()?;
     let shape = b.shape.as_deref()?;
     let n = *shape.get(usize::from(!matmul.trans_b))?;
-    let row = inputs.get(2).and_then(Option::as_ref).is_none_or(|c| c.shape.as_deref().is_some_and(|c| MatMul::is_row(c, n)));
+    let row =
+        inputs.get(2).and_then(Option::as_ref).is_none_or(|c| c.shape.as_deref().is_some_and(|c| MatMul::is_row(c, n)));
     let rank = a.shape.as_ref()?.len();
     let fits = shape.len() == 2 && rank >= 2 && a.dtype == DType::F32 && !matmul.trans_a && matmul.beta == 1.0 && row;
     fits.then(|| Box::new(Quantized { of: *matmul, precision, weights: None }) as Box<dyn Operator>)

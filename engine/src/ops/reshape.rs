@@ -14,17 +14,26 @@ pub(crate) const OPS: &[OpDef] = &[
 
 #[derive(Debug)]
 enum Reshape {
-    Reshape { allow_zero: bool },
-    Flatten { axis: i64 },
+    To {
+        allow_zero: bool,
+    },
+    Flatten {
+        axis: i64,
+    },
     /// Axes from the attribute (before opset 13) or from input 1.
-    Squeeze { axes: Option<Vec<i64>> },
-    Unsqueeze { axes: Option<Vec<i64>> },
+    Squeeze {
+        axes: Option<Vec<i64>>,
+    },
+    Unsqueeze {
+        axes: Option<Vec<i64>>,
+    },
 }
 
 fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
-    let axes = |a: &Attrs<'_>| Ok::<_, OpError>(if a.opset() < 13 { a.ints("axes")?.map(<[i64]>::to_vec) } else { None });
+    let axes =
+        |a: &Attrs<'_>| Ok::<_, OpError>(if a.opset() < 13 { a.ints("axes")?.map(<[i64]>::to_vec) } else { None });
     Ok(Box::new(match a.op_type() {
-        "Reshape" => Reshape::Reshape { allow_zero: a.flag("allowzero", false)? },
+        "Reshape" => Reshape::To { allow_zero: a.flag("allowzero", false)? },
         "Flatten" => Reshape::Flatten { axis: a.int_or("axis", 1)? },
         "Squeeze" => Reshape::Squeeze { axes: axes(a)? },
         _ => Reshape::Unsqueeze { axes: axes(a)? },
@@ -37,8 +46,8 @@ impl Reshape {
         let x = inputs.shape(0)?.unwrap_or(&[]);
         let wait = inputs.is_dynamic(1);
         Ok(Some(match self {
-            Reshape::Reshape { .. } | Reshape::Squeeze { .. } | Reshape::Unsqueeze { .. } if wait => return Ok(None),
-            Reshape::Reshape { allow_zero } => {
+            Reshape::To { .. } | Reshape::Squeeze { .. } | Reshape::Unsqueeze { .. } if wait => return Ok(None),
+            Reshape::To { allow_zero } => {
                 let want = inputs.ints(1)?.ok_or_else(|| OpError::invalid("the shape input is missing"))?;
                 resolve(x, &want, *allow_zero)?
             }

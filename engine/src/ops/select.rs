@@ -10,11 +10,11 @@ use gpu_kernels::kernels::binary::BinaryOp as GpuOp;
 use gpu_kernels::kernels::select::select;
 use gpu_kernels::kernels::unary::{UnaryOp, unary};
 
+use crate::attrs::Attrs;
 use crate::gpu::GpuBuilder;
+use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::elementwise_gpu;
 use crate::ops::movement_gpu::{shape32, u32_of};
-use crate::attrs::Attrs;
-use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::typed::by_number;
 use crate::ops::util;
 

@@ -86,7 +86,11 @@ fn find(work: &Work, softmax: NodeIx) -> Option<Found> {
         Some(Attr::Int(a)) => *a,
         _ => -1,
     };
-    if rank != 4 || (axis != -1 && axis != 3) || work.fact(scores)?.dtype != graph::DType::F32 || !work.is_private(scores) {
+    if rank != 4
+        || (axis != -1 && axis != 3)
+        || work.fact(scores)?.dtype != graph::DType::F32
+        || !work.is_private(scores)
+    {
         return None;
     }
     // scores = [scale] q kT [+ mask]

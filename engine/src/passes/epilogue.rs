@@ -11,7 +11,8 @@ use crate::registry::INTERNAL;
 use crate::tensor::constant_f32;
 use crate::work::{NodeIx, Work};
 
-const ACTIVATIONS: &[&str] = &["Relu", "Gelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "LeakyRelu", "Clip", "Silu"];
+const ACTIVATIONS: &[&str] =
+    &["Relu", "Gelu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "LeakyRelu", "Clip", "Silu"];
 
 /// MatMul and Gemm with constant weights of two dimensions.
 pub(super) fn matmul(work: &mut Work) -> usize {

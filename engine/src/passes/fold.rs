@@ -13,7 +13,12 @@ use crate::work::Work;
 const LARGE: usize = 1 << 20;
 
 /// Infers every value's fact in order, and replaces nodes whose inputs are all constant by their results.
-pub(crate) fn infer_and_fold(work: &mut Work, pool: &Pool, limit: usize, cancel: &AtomicBool) -> Result<(), EngineError> {
+pub(crate) fn infer_and_fold(
+    work: &mut Work,
+    pool: &Pool,
+    limit: usize,
+    cancel: &AtomicBool,
+) -> Result<(), EngineError> {
     let mut scratch = Vec::new();
     for ix in 0..work.nodes.len() {
         if cancel.load(Ordering::Relaxed) {

@@ -123,7 +123,8 @@ fn tanh_form(work: &mut Work, tanh: NodeIx) -> bool {
             let product = work.made_by(c, "Mul")?;
             let (cube, k) = with_scalar(work, product)?;
             let pow = work.made_by(cube, "Pow")?;
-            let fits = near(Some(k), 0.044_715) && work.input(pow, 0)? == x && near(work.scalar(work.input(pow, 1)?), 3.0);
+            let fits =
+                near(Some(k), 0.044_715) && work.input(pow, 0)? == x && near(work.scalar(work.input(pow, 1)?), 3.0);
             (fits && work.is_private(c) && work.is_private(cube)).then_some((x, pow, product))
         })?;
         let add = work.only_reader(work.output(tanh, 0)?, &["Add"])?;

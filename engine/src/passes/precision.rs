@@ -19,7 +19,8 @@ pub(crate) fn apply(work: &mut Work, precision: Precision, kernels: bool) -> boo
     let places: Vec<usize> = work.iter().map(|(ix, _)| ix).collect();
     for ix in places {
         let Some(node) = work.node(ix).cloned() else { continue };
-        if !matches!(node.op_type.as_str(), "MatMul" | "Gemm" | "FusedMatMul" | "Conv" | "FusedConv" | "ConvTranspose") {
+        if !matches!(node.op_type.as_str(), "MatMul" | "Gemm" | "FusedMatMul" | "Conv" | "FusedConv" | "ConvTranspose")
+        {
             continue;
         }
         let Some(w) = work.input(ix, 1) else { continue };
@@ -106,7 +107,8 @@ mod tests {
     #[test]
     fn rounding_keeps_its_promise_per_channel() {
         let shape = [64usize, 3];
-        let values: Vec<f32> = (0..192).map(|i| ((i * 37 % 101) as f32 - 50.0) * if i % 3 == 0 { 1.0 } else { 0.01 }).collect();
+        let values: Vec<f32> =
+            (0..192).map(|i| ((i * 37 % 101) as f32 - 50.0) * if i % 3 == 0 { 1.0 } else { 0.01 }).collect();
         for (precision, step) in [(Precision::Int8, 127.0), (Precision::Int4, 7.0)] {
             let out = round(&values, &shape, precision, 1);
             for c in 0..3 {
