@@ -112,8 +112,8 @@ pub(crate) fn binary_op(op: CpuBinary) -> BinaryOp {
     }
 }
 
-/// An operation on two tensors of one type, with broadcasting. Integer division and remainders stay on the CPU, which reports
-/// a division by zero.
+/// An operation on two tensors of one type, with broadcasting. Integer division stays on the CPU, which reports a division by
+/// zero.
 pub(crate) fn binary(b: &mut GpuBuilder<'_>, op: BinaryOp) -> Result<bool, OpError> {
     if b.input_count() != 2 {
         return Ok(false);
@@ -129,7 +129,11 @@ pub(crate) fn binary(b: &mut GpuBuilder<'_>, op: BinaryOp) -> Result<bool, OpErr
     }
     let (x, y) = (b.input(0)?, b.input(1)?);
     let kind = elem(x.dtype);
-    let division = matches!(op, BinaryOp::Div | BinaryOp::Mod | BinaryOp::Fmod | BinaryOp::Pow);
+    // Remainders by zero and by infinity, and shifts past the width, are the CPU's to get right.
+    if matches!(op, BinaryOp::Mod | BinaryOp::Fmod | BinaryOp::ShiftLeft | BinaryOp::ShiftRight) {
+        return Ok(false);
+    }
+    let division = matches!(op, BinaryOp::Div | BinaryOp::Pow);
     if elem(y.dtype) != kind || (division && kind != Some(Elem::F32)) {
         return Ok(false);
     }
