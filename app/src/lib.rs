@@ -6,6 +6,7 @@ pub mod draw;
 pub mod format;
 pub mod live;
 pub mod picture;
+pub mod runs;
 pub mod snapshot;
 pub mod theme;
 pub mod view;

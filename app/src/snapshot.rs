@@ -5,8 +5,9 @@ use image::RgbaImage;
 use studies::{Inspection, Settings};
 
 use crate::picture;
+use crate::runs::Runs;
 use crate::theme::Theme;
-use crate::view::{Profile, Selection, ViewCx};
+use crate::view::{Facts, Preferences, Profile, Selection, ViewCx};
 use crate::views;
 
 /// What a picture is made with.
@@ -41,6 +42,7 @@ pub fn render_view(
     })?;
     let theme = if options.dark { Theme::dark() } else { Theme::light() };
     let (mut settings, mut selection) = (Settings::default(), Selection::default());
+    let (runs, facts, mut preferences) = (Runs::default(), Facts::default(), Preferences::default());
     selection.select(profile.and_then(longest_layer));
     let mut harness = picture::harness(
         options.size.into(),
@@ -50,7 +52,9 @@ pub fn render_view(
             ui.painter().rect_filled(ui.max_rect(), 0.0, theme.surface[1]);
             selection.begin_frame();
             let (settings, selection, actions) = (&mut settings, &mut selection, &mut Vec::new());
-            view.ui(ui, &mut ViewCx { profile, model, settings, selection, theme, actions });
+            let (runs, facts, preferences) = (&runs, &facts, &mut preferences);
+            let mut cx = ViewCx { profile, model, runs, facts, preferences, settings, selection, theme, actions };
+            view.ui(ui, &mut cx);
         },
     );
     if let Some(label) = options.press {

@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use profiler::{Audit, Badge, Layer, LayerId, LayerStats, OpClass, RunId, SpanId, Trace};
+use serde::{Deserialize, Serialize};
 use studies::{Inspection, Settings};
 
 use crate::draw::flame_index::Flame;
 use crate::draw::memory_index::MemoryIndex;
 use crate::draw::scopes::ScopeTree;
+use crate::runs::Runs;
 use crate::theme::Theme;
 
 /// One panel: a file in `views/` and a line in [`crate::views::all`].
@@ -24,6 +26,25 @@ pub trait View {
 
     /// Draws the panel into all of the space that `ui` has left.
     fn ui(&mut self, ui: &mut egui::Ui, cx: &mut ViewCx<'_>);
+
+    /// What can be asked of it by name: the command palette and the list of shortcuts show these.
+    fn commands(&self) -> &'static [Command] {
+        &[]
+    }
+
+    /// Carries out one of its [`View::commands`], by its id.
+    fn command(&mut self, _id: &str, _cx: &mut ViewCx<'_>) {}
+}
+
+/// Something that a view does when asked by name, or by the keys that it listens to itself while it has the focus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// A stable word: `left-heavy`.
+    pub id: &'static str,
+    /// What it does, as the palette says it: `Left-heavy order`.
+    pub title: &'static str,
+    /// The keys, as the help shows them; empty if there are none.
+    pub keys: &'static str,
 }
 
 /// What a view draws from and writes to.
@@ -32,6 +53,12 @@ pub struct ViewCx<'a> {
     pub profile: Option<&'a Profile>,
     /// The open model; `None` if nothing is open or only a trace is.
     pub model: Option<&'a Inspection>,
+    /// Every open trace, and the baseline among them.
+    pub runs: &'a Runs,
+    /// What the worker found out beside the trace.
+    pub facts: &'a Facts,
+    /// How figures and pictures are shown.
+    pub preferences: &'a mut Preferences,
     /// What the next run will use. A view that changes it pushes [`Action::SettingsChanged`] if the model must be looked at anew.
     pub settings: &'a mut Settings,
     /// What is selected and hovered, the same for all views.
@@ -41,6 +68,15 @@ pub struct ViewCx<'a> {
     /// Requests to the shell, handled after the frame.
     pub actions: &'a mut Vec<Action>,
 }
+
+/// What the worker found out beside the trace. Each is unknown until it is asked for.
+#[derive(Default)]
+pub struct Facts {}
+
+/// How figures and pictures are shown: kept between starts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Preferences {}
 
 /// What a view asks of the shell.
 #[derive(Clone, Debug, PartialEq)]

@@ -72,6 +72,13 @@ impl Recorder {
         }
     }
 
+    /// Says what the model's own nodes are.
+    pub fn set_nodes(&mut self, nodes: Vec<SourceNode>) {
+        if self.on {
+            self.trace.nodes = nodes;
+        }
+    }
+
     /// How many layers were set.
     pub fn layers_len(&self) -> usize {
         self.trace.layers.len()

@@ -33,6 +33,8 @@ pub struct Trace {
     pub meta: Meta,
     /// The plan's steps, in execution order. A fused layer names all its source nodes.
     pub layers: Vec<Layer>,
+    /// The model's own nodes and how they are joined; empty where the trace came without its model.
+    pub nodes: Vec<SourceNode>,
     /// Rows of the timeline.
     pub tracks: Vec<Track>,
     /// Inference runs, warm-up ones included and marked.
@@ -57,6 +59,8 @@ pub struct Meta {
     pub model_path: String,
     /// The program (and version) that measured: `stratoscope 0.1.0`.
     pub producer: String,
+    /// A hash of the model file's content in hexadecimal, to know it again; empty if unknown.
+    pub model_hash: String,
     /// The device in words: `CPU AMD EPYC (AVX2), 2 threads`.
     pub device: String,
     /// `cpu`, `gpu`, or what an import says.
@@ -185,6 +189,20 @@ pub struct Layer {
     pub weight_bytes: u64,
     /// The kernel that ran, in words, if known: `gemm f32 avx2 packed`.
     pub kernel: String,
+}
+
+/// A node of the model as its file has it, before any fusion.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceNode {
+    /// Its name, as [`Layer::source_nodes`] gives it.
+    pub name: String,
+    /// Its operator.
+    pub op: String,
+    /// Where it sits in the model: `encoder/layer.3/attention/query`.
+    pub scope: String,
+    /// The nodes that make its inputs: indices into [`Trace::nodes`], without those that are constants.
+    pub inputs: Vec<u32>,
 }
 
 /// What a track shows.

@@ -11,6 +11,7 @@ use crate::devices::ResidentMemory;
 use crate::inputs::{default_dims, make_inputs};
 use crate::runner::{Executor, Runner, Wanted};
 use crate::settings::{Budget, Control, Settings, StudyError};
+use crate::structure::source_nodes;
 
 /// What a profile yields.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ pub fn profile(model: &Arc<Model>, settings: &Settings, control: &Control) -> Re
     runner.feed(&inputs)?;
     let load_ns = loading.elapsed().as_nanos() as u64;
     rec.set_layers(runner.layers());
+    rec.set_nodes(source_nodes(&model.graph));
 
     let clock = runner.clock();
     let meta = rec.meta();

@@ -11,6 +11,7 @@ mod latency;
 mod runner;
 pub mod samples;
 mod settings;
+mod structure;
 pub mod verify;
 
 use std::path::Path;
@@ -24,6 +25,7 @@ pub use inputs::{default_dims, make_inputs};
 pub use inspect::{InputInfo, Inspection, NodeInfo, inspect};
 pub use latency::{Profiled, profile};
 pub use settings::{Budget, Control, DeviceChoice, Fill, Precision, Progress, Settings, StudyError};
+pub use structure::source_nodes;
 
 /// Opens a model file, or a sample by `sample:<id>`.
 pub fn open(path: &Path) -> Result<Arc<Model>, StudyError> {

@@ -10,7 +10,6 @@ mod events;
 mod keys;
 mod menu;
 mod overlay;
-mod runs;
 mod start;
 mod state;
 mod status;
@@ -26,8 +25,9 @@ use profiler::Trace;
 use studies::{Device, Inspection, Settings};
 
 use crate::live::LiveServer;
+use crate::runs::Runs;
 use crate::theme::{self, Theme};
-use crate::view::{Action, Selection, View, ViewCx};
+use crate::view::{Action, Facts, Selection, View, ViewCx};
 use crate::worker::{Command, Worker};
 
 pub use dock::Layout;
@@ -36,7 +36,6 @@ pub use window::{open_window, require_adapter};
 
 use banner::Failure;
 use dialogs::Dialogs;
-use runs::Runs;
 use status::Log;
 
 /// What the user asked for, by menu, key, button or view.
@@ -79,6 +78,7 @@ pub struct App {
     views: Vec<Box<dyn View>>,
     model: Option<OpenModel>,
     runs: Runs,
+    facts: Facts,
     selection: Selection,
     devices: Vec<Device>,
     wishes: Vec<Wish>,
@@ -121,6 +121,7 @@ impl App {
             views,
             model: None,
             runs: Runs::default(),
+            facts: Facts::default(),
             selection: Selection::default(),
             devices: Vec::new(),
             wishes: Vec::new(),
@@ -219,7 +220,10 @@ impl App {
         let mut cx = ViewCx {
             profile: self.runs.current().map(|r| &r.profile),
             model: self.model.as_ref().and_then(|m| m.inspection.as_ref()),
+            runs: &self.runs,
+            facts: &self.facts,
             settings: &mut self.state.settings,
+            preferences: &mut self.state.preferences,
             selection: &mut self.selection,
             theme,
             actions: &mut actions,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use studies::Settings;
 
 use super::dock::Layout;
+use crate::view::Preferences;
 
 /// How many recent files are kept.
 const RECENT: usize = 10;
@@ -57,6 +58,8 @@ pub struct State {
     pub layout: Option<Layout>,
     /// What the next run uses.
     pub settings: Settings,
+    /// How figures and pictures are shown.
+    pub preferences: Preferences,
     /// Files that were opened, newest first.
     pub recent: Vec<PathBuf>,
     /// The window's inner size in points.
@@ -69,6 +72,7 @@ impl Default for State {
             theme: ThemeChoice::default(),
             layout: None,
             settings: Settings::default(),
+            preferences: Preferences::default(),
             recent: Vec::new(),
             window: [1440.0, 900.0],
         }

@@ -34,14 +34,18 @@ mod tests {
     use studies::{Inspection, Settings};
 
     use super::*;
+    use crate::runs::Runs;
     use crate::theme::{self, Theme};
-    use crate::view::{Action, Profile, Selection, ViewCx};
+    use crate::view::{Action, Facts, Preferences, Profile, Selection, ViewCx};
 
     /// A view in a window without a renderer.
     struct Stage {
         view: Box<dyn View>,
         profile: Option<Profile>,
         model: Option<Inspection>,
+        runs: Runs,
+        facts: Facts,
+        preferences: Preferences,
         settings: Settings,
         selection: Selection,
         actions: Vec<Action>,
@@ -53,6 +57,9 @@ mod tests {
             view,
             profile: trace.map(|t| Profile::new(Arc::new(t))),
             model,
+            runs: Runs::default(),
+            facts: Facts::default(),
+            preferences: Preferences::default(),
             settings: Settings::default(),
             selection: Selection::default(),
             actions: Vec::new(),
@@ -69,6 +76,9 @@ mod tests {
                     let mut cx = ViewCx {
                         profile: s.profile.as_ref(),
                         model: s.model.as_ref(),
+                        runs: &s.runs,
+                        facts: &s.facts,
+                        preferences: &mut s.preferences,
                         settings: &mut s.settings,
                         selection: &mut s.selection,
                         theme: Theme::of(ui.ctx()),

@@ -62,6 +62,11 @@ pub fn check(trace: &Trace) -> Result<(), Problem> {
             c.value.len()
         )));
     }
+    for (i, node) in trace.nodes.iter().enumerate() {
+        if let Some(from) = node.inputs.iter().find(|&&from| from as usize >= trace.nodes.len()) {
+            return Err(damaged(format!("node {i} takes from node {from} of {}", trace.nodes.len())));
+        }
+    }
     for t in &trace.memory.tensors {
         let beyond =
             [Some(t.first), Some(t.last), t.producer].into_iter().flatten().any(|l| l.index() >= trace.layers.len());

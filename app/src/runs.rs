@@ -1,4 +1,4 @@
-//! The traces that are open, newest last, and which of them is on show.
+//! The traces that are open, newest last; which of them is on show, and which the others are compared with.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
