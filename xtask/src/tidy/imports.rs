@@ -22,6 +22,7 @@ const fn may(name: &'static str, import: &'static [&'static str], in_tests: &'st
 const CRATES: &[May] = &[
     may("stratoscope-graph", &[], &[]),
     may("stratoscope-profiler", &[], &[]),
+    may("stratoscope-history", &["stratoscope-profiler"], &[]),
     may("stratoscope-cpu-kernels", &[], &[]),
     may("stratoscope-gpu-kernels", &[], &["stratoscope-cpu-kernels"]),
     may("stratoscope-formats", &["stratoscope-graph"], &[]),
@@ -42,6 +43,7 @@ const CRATES: &[May] = &[
             "stratoscope-formats",
             "stratoscope-engine",
             "stratoscope-profiler",
+            "stratoscope-history",
             "stratoscope-studies",
         ],
         &[],
@@ -53,6 +55,7 @@ const CRATES: &[May] = &[
             "stratoscope-formats",
             "stratoscope-engine",
             "stratoscope-profiler",
+            "stratoscope-history",
             "stratoscope-studies",
             "stratoscope",
         ],
