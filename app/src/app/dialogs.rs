@@ -34,7 +34,7 @@ impl Dialogs {
                 .add_filter("Models and traces", &["onnx", "scope", "puffin", "json"])
                 .add_filter("All files", &["*"])
                 .pick_file()?;
-            Some(Wish::Open(path))
+            Some(Wish::open(path))
         });
     }
 

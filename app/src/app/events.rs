@@ -4,25 +4,26 @@ use std::path::Path;
 use std::sync::Arc;
 
 use graph::Model;
-use profiler::Trace;
 use studies::Precision;
 
 use super::banner::Failure;
 use super::dock::Layout;
 use super::{App, OpenModel, Wish};
 use crate::live::{DEFAULT_ADDRESS, LiveServer};
+use crate::view::Action;
+use crate::view::Profile;
 use crate::worker::{Command, Event, chain, file_name};
 
 impl App {
     pub(super) fn on_event(&mut self, event: Event) {
         match event {
             Event::OpenedModel(model, path) => self.show_model(model, &path),
-            Event::OpenedTrace(trace, path) => {
+            Event::OpenedTrace(profile, path) => {
                 self.remember(&path);
-                if self.model.as_ref().is_some_and(|m| m.path != Path::new(&trace.meta.model_path)) {
+                if self.model.as_ref().is_some_and(|m| m.path != Path::new(&profile.trace.meta.model_path)) {
                     self.model = None;
                 }
-                self.show_trace(trace, Some(&path));
+                self.show_trace(profile, Some(&path));
             }
             Event::Inspected(model, inspection) => {
                 if let Some(open) = self.model.as_mut().filter(|m| Arc::ptr_eq(&m.model, &model)) {
@@ -30,17 +31,26 @@ impl App {
                     open.waiting = false;
                 }
             }
-            Event::Profiled(trace) => {
+            Event::Profiled(profile) => {
+                let trace = &profile.trace;
                 self.log.info(format!("Profiled {} on {}", trace.meta.model, trace.meta.device));
-                let trace = self.runs.with_known_accuracy(trace);
-                self.show_trace(trace, None);
+                let known = self.runs.accuracy_for(trace);
+                let join = known.map(|accuracy| Command::Join { times: trace.clone(), accuracy });
+                if !join.is_some_and(|join| self.worker.send(join)) {
+                    self.show_trace(profile, None);
+                }
             }
-            Event::Compared(trace) => {
+            Event::Compared(profile) => {
+                let trace = &profile.trace;
                 self.log.info(format!("Compared precisions of {}", trace.meta.model));
-                let trace = self.runs.with_known_times(trace);
-                self.show_trace(trace, None);
+                let known = self.runs.times_for(trace);
+                let join = known.map(|times| Command::Join { times, accuracy: trace.clone() });
+                if !join.is_some_and(|join| self.worker.send(join)) {
+                    self.show_trace(profile, None);
+                }
                 self.layout.focus("accuracy");
             }
+            Event::Joined(profile) => self.show_trace(profile, None),
             Event::Saved(path) => {
                 self.log.info(format!("Wrote {}", path.display()));
                 if crate::worker::extension(&path).as_deref() == Some("scope") {
@@ -76,19 +86,19 @@ impl App {
         self.model = Some(OpenModel { model, path: path.to_owned(), inspection: None, asked: None, waiting: false });
     }
 
-    pub(super) fn show_trace(&mut self, trace: Arc<Trace>, path: Option<&Path>) {
+    pub(super) fn show_trace(&mut self, profile: Arc<Profile>, path: Option<&Path>) {
         // The selection follows its layer's name: another run of the same plan shows the same layer.
         let name = self
             .selection
             .layer
             .and_then(|l| Some(self.runs.current()?.profile.trace.layers.get(l.index())?.name.clone()));
-        let same = name.and_then(|n| trace.layers.iter().position(|l| l.name == n));
+        let same = name.and_then(|n| profile.trace.layers.iter().position(|l| l.name == n));
         self.selection.select(same.map(|i| profiler::LayerId(i as u32)));
         self.failure = None;
         if let Some(live) = &self.live {
-            live.show(trace.clone());
+            live.show(profile.trace.clone());
         }
-        self.runs.add(trace, path.map(Path::to_owned));
+        self.runs.add(profile, path.map(Path::to_owned));
     }
 
     fn remember(&mut self, path: &Path) {
@@ -136,10 +146,7 @@ impl App {
 
     pub(super) fn perform(&mut self, ctx: &egui::Context, wish: Wish) {
         match wish {
-            Wish::OpenDialog => self.dialogs.open(ctx),
-            Wish::Open(path) => {
-                self.worker.send(Command::Open(path));
-            }
+            Wish::Do(action) => self.act(ctx, action),
             Wish::SaveDialog => match self.runs.current() {
                 Some(run) => self.dialogs.save(ctx, run.profile.trace.clone(), "scope"),
                 None => self.log.info("There is no trace to save yet: run the model first".to_owned()),
@@ -152,21 +159,7 @@ impl App {
             Wish::Save(trace, path) => {
                 self.worker.send(Command::Save(trace, path));
             }
-            Wish::Run => {
-                if let (Some(m), true) = (&self.model, self.can_run()) {
-                    self.failure = None;
-                    self.worker.send(Command::Profile(m.model.clone(), self.state.settings.clone()));
-                }
-            }
-            Wish::RunAccuracy => {
-                if let (Some(m), true) = (&self.model, self.can_run()) {
-                    self.failure = None;
-                    let schemes = Precision::ALL.into_iter().filter(|&p| p != Precision::F32).collect();
-                    self.worker.send(Command::Accuracy(m.model.clone(), self.state.settings.clone(), schemes));
-                }
-            }
             Wish::Cancel => self.worker.cancel(),
-            Wish::Show(id) => self.layout.focus(id),
             Wish::Toggle(id) => {
                 let shown = self.layout.is_shown(id);
                 self.layout.set_shown(id, !shown);
@@ -181,6 +174,32 @@ impl App {
             Wish::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
         }
         self.save_state();
+    }
+
+    /// What views and the shell alike ask for.
+    fn act(&mut self, ctx: &egui::Context, action: Action) {
+        match action {
+            Action::Run => {
+                if let (Some(m), true) = (&self.model, self.can_run()) {
+                    self.failure = None;
+                    self.worker.send(Command::Profile(m.model.clone(), self.state.settings.clone()));
+                }
+            }
+            Action::RunAccuracy => {
+                if let (Some(m), true) = (&self.model, self.can_run()) {
+                    self.failure = None;
+                    let schemes = Precision::ALL.into_iter().filter(|&p| p != Precision::F32).collect();
+                    self.worker.send(Command::Accuracy(m.model.clone(), self.state.settings.clone(), schemes));
+                }
+            }
+            Action::OpenDialog => self.dialogs.open(ctx),
+            Action::Open(path) => {
+                self.worker.send(Command::Open(path));
+            }
+            // Settings that differ from those of the last inspection are noticed in any case.
+            Action::SettingsChanged => {}
+            Action::Show(id) => self.layout.focus(id),
+        }
     }
 
     fn set_live(&mut self, on: bool) {

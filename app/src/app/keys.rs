@@ -4,6 +4,7 @@ use egui::{Align2, Color32, Context, Key, KeyboardShortcut, Modal, Modifiers, Ri
 
 use super::{App, Wish};
 use crate::theme::{self, Theme};
+use crate::view::Action;
 
 const COMMAND: Modifiers = Modifiers::COMMAND;
 
@@ -33,10 +34,10 @@ impl App {
     pub(super) fn keys(&mut self, ctx: &Context) {
         let pressed = |s: &KeyboardShortcut| ctx.input_mut(|i| i.consume_shortcut(s));
         for (shortcut, wish) in [
-            (OPEN, Wish::OpenDialog),
+            (OPEN, Wish::Do(Action::OpenDialog)),
             (SAVE, Wish::SaveDialog),
-            (RUN, Wish::Run),
-            (RUN_TOO, Wish::Run),
+            (RUN, Wish::Do(Action::Run)),
+            (RUN_TOO, Wish::Do(Action::Run)),
             (QUIT, Wish::Quit),
         ] {
             if pressed(&shortcut) {
@@ -45,7 +46,7 @@ impl App {
         }
         for (n, view) in self.views.iter().enumerate() {
             if panel(n).is_some_and(|s| pressed(&s)) {
-                self.wishes.push(Wish::Show(view.id()));
+                self.wishes.push(Wish::Do(Action::Show(view.id())));
             }
         }
         if ctx.text_edit_focused() {

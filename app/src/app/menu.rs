@@ -4,6 +4,7 @@ use egui::{Button, KeyboardShortcut, Ui};
 
 use super::{App, ThemeChoice, Wish, keys};
 use crate::live::DEFAULT_ADDRESS;
+use crate::view::Action;
 use crate::worker::file_name;
 
 impl App {
@@ -22,7 +23,7 @@ impl App {
 
     fn file_menu_ui(&mut self, ui: &mut Ui) {
         ui.set_min_width(220.0);
-        self.item(ui, true, "Open...", Some(keys::OPEN), Wish::OpenDialog);
+        self.item(ui, true, "Open...", Some(keys::OPEN), Wish::Do(Action::OpenDialog));
         ui.add_enabled_ui(!self.state.recent.is_empty(), |ui| ui.menu_button("Open recent", |ui| self.recent_ui(ui)));
         ui.menu_button("Samples", |ui| self.samples_ui(ui));
         ui.separator();
@@ -54,7 +55,7 @@ impl App {
         for path in self.state.recent.clone() {
             let button = ui.add(Button::new(file_name(&path))).on_hover_text(path.display().to_string());
             if button.clicked() {
-                self.wishes.push(Wish::Open(path));
+                self.wishes.push(Wish::open(path));
             }
         }
     }
@@ -64,7 +65,7 @@ impl App {
         ui.set_min_width(220.0);
         for sample in studies::samples::all() {
             if ui.add(Button::new(sample.title)).on_hover_text(sample.about).clicked() {
-                self.wishes.push(Wish::Open(format!("sample:{}", sample.id).into()));
+                self.wishes.push(Wish::open(format!("sample:{}", sample.id)));
             }
         }
     }

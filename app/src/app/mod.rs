@@ -27,7 +27,7 @@ use studies::{Device, Inspection, Settings};
 use crate::live::LiveServer;
 use crate::runs::Runs;
 use crate::theme::{self, Theme};
-use crate::view::{Action, Facts, Selection, View, ViewCx};
+use crate::view::{Action, Facts, Profile, Selection, View, ViewCx};
 use crate::worker::{Command, Worker};
 
 pub use dock::Layout;
@@ -41,21 +41,24 @@ use status::Log;
 /// What the user asked for, by menu, key, button or view.
 #[derive(Clone, Debug, PartialEq)]
 enum Wish {
-    OpenDialog,
-    Open(PathBuf),
+    /// What a view may ask for as well.
+    Do(Action),
     SaveDialog,
     Save(Arc<Trace>, PathBuf),
     ExportDialog(&'static str),
-    Run,
-    RunAccuracy,
     Cancel,
-    Show(&'static str),
     Toggle(&'static str),
     ResetLayout,
     Theme(ThemeChoice),
     Live(bool),
     Help,
     Quit,
+}
+
+impl Wish {
+    fn open(path: impl Into<PathBuf>) -> Wish {
+        Wish::Do(Action::Open(path.into()))
+    }
 }
 
 /// The model on show.
@@ -147,7 +150,7 @@ impl App {
         let mut app = Self::with_state(ctx, Store::none(), state)?;
         theme::reduce_motion(ctx);
         if let Some(trace) = trace {
-            app.runs.add(trace, None);
+            app.runs.add(Arc::new(Profile::new(trace)), None);
             app.selection.select(app.runs.current().and_then(|r| crate::snapshot::longest_layer(&r.profile)));
         }
         let settings = app.state.settings.clone();
@@ -163,7 +166,7 @@ impl App {
 
     /// Opens a file once the window is up.
     pub fn open(&mut self, path: PathBuf) {
-        self.wishes.push(Wish::Open(path));
+        self.wishes.push(Wish::open(path));
     }
 
     /// Takes what happened since the last frame: the worker's events, dialogs, and the user's wishes.
@@ -218,7 +221,7 @@ impl App {
         let mut actions = Vec::new();
         self.selection.begin_frame();
         let mut cx = ViewCx {
-            profile: self.runs.current().map(|r| &r.profile),
+            profile: self.runs.current().map(|r| &*r.profile),
             model: self.model.as_ref().and_then(|m| m.inspection.as_ref()),
             runs: &self.runs,
             facts: &self.facts,
@@ -231,20 +234,12 @@ impl App {
         ui.spacing_mut().item_spacing.y = 0.0;
         crate::views::summary::strip(ui, &mut cx);
         self.layout.ui(ui, &mut self.views, &mut cx);
-        self.wishes.extend(actions.into_iter().filter_map(|action| match action {
-            Action::Run => Some(Wish::Run),
-            Action::RunAccuracy => Some(Wish::RunAccuracy),
-            Action::OpenDialog => Some(Wish::OpenDialog),
-            Action::Open(path) => Some(Wish::Open(path)),
-            Action::Show(id) => Some(Wish::Show(id)),
-            // Settings that differ from those of the last inspection are noticed in any case.
-            Action::SettingsChanged => None,
-        }));
+        self.wishes.extend(actions.into_iter().map(Wish::Do));
     }
 
     fn take_drops(&mut self, ctx: &egui::Context) {
         let dropped = ctx.input(|i| i.raw.dropped_files.clone());
-        self.wishes.extend(dropped.iter().map(|f| Wish::Open(f.path().to_owned())));
+        self.wishes.extend(dropped.iter().map(|f| Wish::open(f.path().to_owned())));
     }
 
     /// Saves what outlives the program, when the user let go of something.

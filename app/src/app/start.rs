@@ -7,6 +7,7 @@ use egui::{
 use super::{App, Wish};
 use crate::format;
 use crate::theme::{self, GRID, PAD, RADIUS, Theme};
+use crate::view::Action;
 use crate::worker::file_name;
 
 const WIDTH: f32 = 720.0;
@@ -58,7 +59,7 @@ impl App {
                 for sample in row {
                     let size = format::bytes(sample.bytes as f64);
                     if card_ui(ui, theme, vec2(width, height.ceil()), sample.title, sample.about, &size) {
-                        self.wishes.push(Wish::Open(format!("sample:{}", sample.id).into()));
+                        self.wishes.push(Wish::open(format!("sample:{}", sample.id)));
                     }
                 }
             });
@@ -73,7 +74,7 @@ impl App {
             for path in self.state.recent.clone() {
                 let folder = path.parent().map(|p| p.display().to_string()).unwrap_or_default();
                 if recent_ui(ui, theme, &file_name(&path), &folder) {
-                    self.wishes.push(Wish::Open(path));
+                    self.wishes.push(Wish::open(path));
                 }
             }
         }
@@ -105,7 +106,7 @@ impl App {
         );
         response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, "Open a model or a trace"));
         if response.on_hover_cursor(egui::CursorIcon::PointingHand).clicked() {
-            self.wishes.push(Wish::OpenDialog);
+            self.wishes.push(Wish::Do(Action::OpenDialog));
         }
     }
 }

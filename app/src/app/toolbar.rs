@@ -6,6 +6,7 @@ use studies::{Budget, DeviceChoice, Precision};
 use super::{App, Wish, keys};
 use crate::format;
 use crate::theme::{self, PAD, TOOLBAR_HEIGHT, Theme};
+use crate::view::Action;
 use crate::worker::{Running, file_name};
 
 /// The budgets on offer.
@@ -64,7 +65,7 @@ impl App {
         let button = ui.menu_button(shortened(&name, 28), |ui| {
             ui.set_min_width(220.0);
             if ui.add(egui::Button::new("Open...").shortcut_text(ui.ctx().format_shortcut(&keys::OPEN))).clicked() {
-                self.wishes.push(Wish::OpenDialog);
+                self.wishes.push(Wish::Do(Action::OpenDialog));
             }
             ui.separator();
             self.samples_ui(ui);
@@ -159,11 +160,11 @@ impl App {
                     let keys = ui.ctx().format_shortcut(&keys::RUN);
                     let run = crate::draw::primary_button(ui, theme, "Run");
                     if run.on_hover_text(format!("Measure latency and memory  ({keys})")).clicked() {
-                        self.wishes.push(Wish::Run);
+                        self.wishes.push(Wish::Do(Action::Run));
                     }
                     let compare = ui.button("Compare precisions");
                     if compare.on_hover_text("f16, bf16, int8 and int4 against f32, layer by layer").clicked() {
-                        self.wishes.push(Wish::RunAccuracy);
+                        self.wishes.push(Wish::Do(Action::RunAccuracy));
                     }
                 });
                 if let Some(r) = running {
