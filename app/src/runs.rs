@@ -14,7 +14,7 @@ const KEPT: usize = 16;
 /// An open trace.
 pub struct Run {
     /// The trace and what views derive from it.
-    pub profile: Profile,
+    pub profile: Arc<Profile>,
     /// Its file, if it was opened or saved.
     pub path: Option<PathBuf>,
     number: usize,
@@ -47,7 +47,7 @@ pub struct Runs {
 
 impl Runs {
     /// Adds a trace and shows it.
-    pub fn add(&mut self, trace: Arc<Trace>, path: Option<PathBuf>) {
+    pub fn add(&mut self, profile: Arc<Profile>, path: Option<PathBuf>) {
         if let (Some(_), Some(at)) = (&path, self.list.iter().position(|r| r.path == path)) {
             self.list.remove(at);
         }
@@ -57,7 +57,7 @@ impl Runs {
         if path.is_none() {
             self.counted += 1;
         }
-        self.list.push(Run { profile: Profile::new(trace), path, number: self.counted });
+        self.list.push(Run { profile, path, number: self.counted });
         self.current = Some(self.list.len() - 1);
     }
 
@@ -93,33 +93,23 @@ impl Runs {
         }
     }
 
-    /// A new trace of times, with the error figures of an earlier accuracy study of the same thing.
-    pub fn with_known_accuracy(&self, trace: Arc<Trace>) -> Arc<Trace> {
-        match self
-            .list
-            .iter()
-            .rev()
-            .find(|r| same_subject(&r.profile.trace, &trace) && !r.profile.trace.accuracy.is_empty())
-        {
-            Some(known) if trace.accuracy.is_empty() => {
-                let accuracy = known.profile.trace.accuracy.clone();
-                Arc::new(Trace { accuracy, ..(*trace).clone() })
-            }
-            _ => trace,
+    /// The trace whose error figures speak about a new one, which has none itself.
+    pub fn accuracy_for(&self, trace: &Trace) -> Option<Arc<Trace>> {
+        if !trace.accuracy.is_empty() {
+            return None;
         }
+        let mut known = self.list.iter().rev().map(|r| &r.profile.trace);
+        known.find(|t| !t.accuracy.is_empty() && same_subject(t, trace)).cloned()
     }
 
-    /// A new trace of error figures, with the times of an earlier run of the same thing if it has none itself.
-    pub fn with_known_times(&self, trace: Arc<Trace>) -> Arc<Trace> {
+    /// The trace whose times speak about a new one, which has none itself.
+    pub fn times_for(&self, trace: &Trace) -> Option<Arc<Trace>> {
         let timed = |t: &Trace| t.runs.iter().any(|r| !r.warmup);
-        if timed(&trace) {
-            return trace;
+        if timed(trace) {
+            return None;
         }
-        let candidates = self.current().into_iter().chain(self.list.iter().rev());
-        match candidates.map(|r| &r.profile.trace).find(|t| timed(t) && same_subject(t, &trace)) {
-            Some(known) => Arc::new(Trace { accuracy: trace.accuracy.clone(), ..(**known).clone() }),
-            None => trace,
-        }
+        let mut known = self.current().into_iter().chain(self.list.iter().rev()).map(|r| &r.profile.trace);
+        known.find(|t| timed(t) && same_subject(t, trace)).cloned()
     }
 }
 
@@ -133,36 +123,41 @@ mod tests {
     use super::*;
     use profiler::{Accuracy, Meta};
 
-    fn trace(model: &str, accuracy: usize) -> Arc<Trace> {
+    fn trace(model: &str, accuracy: usize) -> Trace {
         let mut t = profiler::fixtures::one_layer();
         t.meta = Meta { model: model.to_owned(), ..t.meta };
         t.accuracy = vec![Accuracy::default(); accuracy];
-        Arc::new(t)
+        t
+    }
+
+    fn profile(trace: Trace) -> Arc<Profile> {
+        Arc::new(Profile::new(Arc::new(trace)))
     }
 
     #[test]
     fn error_figures_follow_the_model_and_no_other() {
         let mut runs = Runs::default();
-        runs.add(trace("a", 2), None);
-        assert_eq!(runs.with_known_accuracy(trace("a", 0)).accuracy.len(), 2);
-        assert_eq!(runs.with_known_accuracy(trace("b", 0)).accuracy.len(), 0);
-        let mut untimed = (*trace("a", 3)).clone();
+        runs.add(profile(trace("a", 2)), None);
+        assert_eq!(runs.accuracy_for(&trace("a", 0)).map(|t| t.accuracy.len()), Some(2));
+        assert!(runs.accuracy_for(&trace("b", 0)).is_none());
+        assert!(runs.accuracy_for(&trace("a", 1)).is_none());
+        let mut untimed = trace("a", 3);
+        assert!(runs.times_for(&untimed).is_none());
         untimed.runs.clear();
-        let joined = runs.with_known_times(Arc::new(untimed.clone()));
-        assert!(!joined.runs.is_empty() && joined.accuracy.len() == 3);
+        assert!(runs.times_for(&untimed).is_some_and(|t| !t.runs.is_empty()));
         untimed.meta.model = "b".into();
-        assert!(runs.with_known_times(Arc::new(untimed)).runs.is_empty());
+        assert!(runs.times_for(&untimed).is_none());
     }
 
     #[test]
     fn the_list_is_bounded_and_one_file_is_listed_once() {
         let mut runs = Runs::default();
         for _ in 0..KEPT + 5 {
-            runs.add(trace("a", 0), None);
+            runs.add(profile(trace("a", 0)), None);
         }
         assert_eq!((runs.all().len(), runs.current_index()), (KEPT, Some(KEPT - 1)));
-        runs.add(trace("a", 0), Some("x.scope".into()));
-        runs.add(trace("a", 0), Some("x.scope".into()));
+        runs.add(profile(trace("a", 0)), Some("x.scope".into()));
+        runs.add(profile(trace("a", 0)), Some("x.scope".into()));
         assert_eq!(runs.all().iter().filter(|r| r.path.is_some()).count(), 1);
         runs.show(99);
         assert!(runs.current().is_none());

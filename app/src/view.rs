@@ -71,7 +71,10 @@ pub struct ViewCx<'a> {
 
 /// What the worker found out beside the trace. Each is unknown until it is asked for.
 #[derive(Default)]
-pub struct Facts {}
+pub struct Facts {
+    /// What this machine's device can do at best: the newest that was measured or remembered.
+    pub ceilings: Option<Arc<profiler::Ceilings>>,
+}
 
 /// How figures and pictures are shown: kept between starts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -162,6 +165,13 @@ pub struct Profile {
     pub typical_run: Option<RunId>,
     by_layer: Vec<Option<usize>>,
     spans_of_layer: Vec<Vec<SpanId>>,
+}
+
+impl std::fmt::Debug for Profile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let spans = self.trace.spans.len();
+        f.debug_struct("Profile").field("model", &self.trace.meta.model).field("spans", &spans).finish_non_exhaustive()
+    }
 }
 
 impl Profile {

@@ -15,6 +15,8 @@ use graph::Model;
 use profiler::Trace;
 use studies::{Control, Device, Inspection, Precision, Progress, Settings, StudyError};
 
+use crate::view::Profile;
+
 /// The window repaints at most this often for progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -29,6 +31,13 @@ pub enum Command {
     Profile(Arc<Model>, Settings),
     /// Compare precisions with f32.
     Accuracy(Arc<Model>, Settings, Vec<Precision>),
+    /// Put the times of one trace and the error figures of another into one.
+    Join {
+        /// Whose times.
+        times: Arc<Trace>,
+        /// Whose error figures.
+        accuracy: Arc<Trace>,
+    },
     /// Write a trace; the extension tells the format.
     Save(Arc<Trace>, PathBuf),
     /// List the devices.
@@ -46,6 +55,7 @@ impl Command {
             Command::Inspect(m, _) => format!("Inspect {}", file_name(&m.path)),
             Command::Profile(m, _) => format!("Profile {}", file_name(&m.path)),
             Command::Accuracy(m, ..) => format!("Compare precisions of {}", file_name(&m.path)),
+            Command::Join { times, .. } => format!("Join what is known of {}", times.meta.model),
             Command::Save(_, p) => format!("Save {}", file_name(p)),
             Command::Devices => "List devices".to_owned(),
             #[cfg(test)]
@@ -60,13 +70,15 @@ pub enum Event {
     /// A model is open.
     OpenedModel(Arc<Model>, PathBuf),
     /// A saved trace is open.
-    OpenedTrace(Arc<Trace>, PathBuf),
+    OpenedTrace(Arc<Profile>, PathBuf),
     /// What is in the model.
     Inspected(Arc<Model>, Box<Inspection>),
     /// A latency study ended well.
-    Profiled(Arc<Trace>),
+    Profiled(Arc<Profile>),
     /// An accuracy study ended well.
-    Compared(Arc<Trace>),
+    Compared(Arc<Profile>),
+    /// Two traces were put into one.
+    Joined(Arc<Profile>),
     /// A file was written.
     Saved(PathBuf),
     /// The devices of this machine.
@@ -213,17 +225,21 @@ fn execute(command: Command, control: &Control) -> anyhow::Result<Event> {
     Ok(match command {
         Command::Open(path) => match open(&path)? {
             Opened::Model(m) => Event::OpenedModel(m, path),
-            Opened::Trace(t) => Event::OpenedTrace(t, path),
+            Opened::Trace(t) => Event::OpenedTrace(derive(t), path),
         },
         Command::Inspect(model, settings) => {
             let inspection = Box::new(studies::inspect(&model, &settings));
             Event::Inspected(model, inspection)
         }
         Command::Profile(model, settings) => {
-            Event::Profiled(Arc::new(studies::profile(&model, &settings, control)?.trace))
+            Event::Profiled(derive(Arc::new(studies::profile(&model, &settings, control)?.trace)))
         }
         Command::Accuracy(model, settings, schemes) => {
-            Event::Compared(Arc::new(studies::accuracy(&model, &settings, &schemes, control)?))
+            Event::Compared(derive(Arc::new(studies::accuracy(&model, &settings, &schemes, control)?)))
+        }
+        Command::Join { times, accuracy } => {
+            let accuracy = accuracy.accuracy.clone();
+            Event::Joined(derive(Arc::new(Trace { accuracy, ..(*times).clone() })))
         }
         Command::Save(trace, path) => {
             profiler::export::write(&trace, &path)?;
@@ -233,6 +249,11 @@ fn execute(command: Command, control: &Control) -> anyhow::Result<Event> {
         #[cfg(test)]
         Command::Panic => panic!("on purpose"),
     })
+}
+
+/// What the views need takes time that grows with the trace: it is made here, not by the window.
+fn derive(trace: Arc<Trace>) -> Arc<Profile> {
+    Arc::new(Profile::new(trace))
 }
 
 /// What a path holds.
