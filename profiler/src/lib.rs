@@ -12,6 +12,7 @@ mod memory;
 mod nest;
 mod recorder;
 mod rollup;
+pub mod roofline;
 mod stats;
 mod trace;
 
@@ -19,5 +20,6 @@ pub use audit::{Audit, Badge, Severity};
 pub use memory::Timeline;
 pub use recorder::{Recorder, SpanToken};
 pub use rollup::{Rollup, RollupKey, rollup, scope_prefix};
+pub use roofline::{Bound, Ceilings, LayerRoof, roofline};
 pub use stats::{LayerStats, Summary};
 pub use trace::*;

@@ -47,6 +47,8 @@ pub struct Trace {
     pub memory: Memory,
     /// One entry per precision scheme that was compared with the f32 reference.
     pub accuracy: Vec<Accuracy>,
+    /// What the device can do at best, if it was measured.
+    pub ceilings: Option<crate::roofline::Ceilings>,
 }
 
 /// What was run, where, and how.
