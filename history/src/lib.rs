@@ -1,8 +1,8 @@
 //! Every run that was measured on this machine, kept in one folder: an SQLite database with a row per run, and the run's
 //! trace in a file beside it.
 //!
-//! A row is written after its trace is whole on disk, in one transaction: a crash leaves at most a file that no row names,
-//! which the next [`History::open`] removes. A database that can't be read is set aside under another name, never deleted.
+//! A row is written after its trace is whole on disk, in one transaction: a crash leaves at most a file that no row names. A
+//! database that can't be read is set aside under another name, never deleted, and the list is made anew from the traces.
 
 mod database;
 mod entry;

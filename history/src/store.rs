@@ -46,7 +46,32 @@ impl History {
         std::fs::create_dir_all(&traces).map_err(|source| HistoryError::Io { path: traces.clone(), source })?;
         let (db, note) = database::open(&folder.join("history.db"))?;
         let history = History { folder: folder.to_owned(), db, kept_bytes: KEPT_BYTES };
+        let note = match note {
+            Some(note) => {
+                let n = history.recover()?;
+                Some(format!("{note}; {n} runs were listed anew from their traces, without tags and notes"))
+            }
+            None => None,
+        };
         Ok(Opened { history, note })
+    }
+
+    /// Lists every trace in the folder in an empty database; gives back how many. What can't be opened is left alone.
+    fn recover(&self) -> Result<usize, HistoryError> {
+        let path = self.traces();
+        let files = std::fs::read_dir(&path).map_err(|source| HistoryError::Io { path, source })?;
+        let mut found: Vec<(Entry, String, u64)> = files
+            .flatten()
+            .filter_map(|f| {
+                let trace = profiler::import::open(&f.path()).ok()?;
+                Some((Entry::of(&trace), f.file_name().into_string().ok()?, f.metadata().map_or(0, |m| m.len())))
+            })
+            .collect();
+        found.sort_by(|a, b| (a.0.unix_s, &a.1).cmp(&(b.0.unix_s, &b.1)));
+        for (entry, file, bytes) in &found {
+            self.insert(entry, file, *bytes).map_err(|e| self.failed(e))?;
+        }
+        Ok(found.len())
     }
 
     fn traces(&self) -> PathBuf {
@@ -340,7 +365,10 @@ mod tests {
         for i in 0..200 {
             h.add(&trace("m", i)).unwrap();
         }
+        let entry = |h: &History| Entry { id: 0, ..h.list(&Query::default()).unwrap()[7].clone() };
+        let before = entry(&h);
         drop(h);
+        std::fs::write(folder.path().join("traces/stray.scope"), b"no trace").unwrap();
         let whole = std::fs::read(&file).unwrap();
         let mut broken = whole.clone();
         let middle = broken.len() / 2;
@@ -353,8 +381,10 @@ mod tests {
             let Opened { mut history, note } = History::open(folder.path()).unwrap();
             let note = note.expect("a note about the damage");
             assert!(note.contains("history.db.damaged-"), "{note}");
-            assert_eq!(history.count().unwrap(), 0);
-            history.add(&trace("again", 1)).unwrap();
+            assert_eq!(history.count().unwrap(), 200, "the list is made anew");
+            assert_eq!(entry(&history), before);
+            let id = history.add(&trace("again", 1)).unwrap();
+            history.remove(id).unwrap();
             let kept = std::fs::read_dir(folder.path()).unwrap().filter_map(|e| {
                 let path = e.unwrap().path();
                 path.to_string_lossy().contains(".damaged-").then(|| std::fs::read(path).unwrap())
