@@ -4,10 +4,10 @@
 //! the newest report, so that a fast job can't flood the window. A panic inside a job is caught and reported as a failure.
 
 use std::any::Any;
-use std::io::Read;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use crate::view::Profile;
 
 /// The window repaints at most this often for progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+/// How often it is looked whether opening was cancelled.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What the window asks for.
 #[derive(Debug)]
@@ -101,8 +103,10 @@ pub struct Running {
     pub what: String,
     /// Since when.
     pub since: Instant,
-    /// True for a study: it reports progress and can be stopped.
+    /// True if it reports progress and can be stopped.
     pub cancellable: bool,
+    /// True if it measures.
+    pub study: bool,
     /// The newest report.
     pub progress: Progress,
 }
@@ -206,8 +210,9 @@ fn run(command: Command, slot: &Slot, wake: &Wake) -> Event {
         repaint(rest);
     });
     let progress = Progress { stage: String::new(), fraction: None, left: None };
-    let cancellable = matches!(command, Command::Profile(..) | Command::Accuracy(..));
-    let running = Running { what: what.clone(), since: now, cancellable, progress };
+    let study = matches!(command, Command::Profile(..) | Command::Accuracy(..));
+    let cancellable = study || matches!(command, Command::Open(..));
+    let running = Running { what: what.clone(), since: now, cancellable, study, progress };
     *lock(slot) = Some(Job { running, control: control.clone(), woken: now });
     // Quick jobs end before this repaint, and then it draws their result.
     wake(Duration::from_millis(100));
@@ -223,7 +228,7 @@ fn run(command: Command, slot: &Slot, wake: &Wake) -> Event {
 
 fn execute(command: Command, control: &Control) -> anyhow::Result<Event> {
     Ok(match command {
-        Command::Open(path) => match open(&path)? {
+        Command::Open(path) => match open_apart(path.clone(), control)? {
             Opened::Model(m) => Event::OpenedModel(m, path),
             Opened::Trace(t) => Event::OpenedTrace(derive(t), path),
         },
@@ -264,23 +269,50 @@ pub enum Opened {
     Trace(Arc<Trace>),
 }
 
-/// Opens a model (or `sample:ID`) or a saved trace: the content tells which.
-pub fn open(path: &Path) -> anyhow::Result<Opened> {
-    let sample = path.to_str().is_some_and(|s| s.starts_with("sample:"));
-    if !sample && has_trace(path).is_ok_and(|is| is) {
-        return Ok(Opened::Trace(Arc::new(profiler::import::open(path)?)));
+/// As [`open`], in a thread of its own: once somebody asks to stop, this ends at once, and the thread at its next look.
+fn open_apart(path: PathBuf, control: &Control) -> anyhow::Result<Opened> {
+    let (answer, waiting) = sync_channel(1);
+    let inner = control.clone();
+    let thread = std::thread::Builder::new().name("open".to_owned()).spawn(move || {
+        // Nobody waits for the answer once it is too late.
+        let _ = answer.send(open_with(&path, &inner));
+    })?;
+    loop {
+        match waiting.recv_timeout(CANCEL_INTERVAL) {
+            Ok(opened) => return opened,
+            Err(RecvTimeoutError::Timeout) if control.is_cancelled() => return Err(StudyError::Cancelled.into()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => match thread.join() {
+                Err(panic) => std::panic::resume_unwind(panic),
+                Ok(()) => anyhow::bail!("no answer"),
+            },
+        }
     }
-    Ok(Opened::Model(studies::open(path)?))
 }
 
-fn has_trace(path: &Path) -> std::io::Result<bool> {
-    // Opening a pipe or a device would wait or worse.
-    if !std::fs::metadata(path)?.is_file() {
-        return Ok(false);
+/// Opens a model (or `sample:ID`) or a trace of any known format: the content tells which.
+fn open_with(path: &Path, control: &Control) -> anyhow::Result<Opened> {
+    let sample = path.to_str().is_some_and(|s| s.starts_with("sample:"));
+    if sample || !profiler::import::detect(path).is_ok_and(|format| format.is_some()) {
+        return Ok(Opened::Model(studies::open(path)?));
     }
-    let mut beginning = Vec::new();
-    std::fs::File::open(path)?.take(4096).read_to_end(&mut beginning)?;
-    Ok(profiler::import::is_trace(&beginning))
+    let since = Instant::now();
+    let mut watch = |p: profiler::import::Progress| {
+        let fraction = (p.total > 0).then(|| p.done as f32 / p.total as f32);
+        let taken = since.elapsed();
+        let left = fraction
+            .filter(|f| *f > 0.01 && *f < 1.0 && taken > Duration::from_millis(300))
+            .map(|f| taken.mul_f32((1.0 - f) / f));
+        match control.step(p.stage, fraction, left) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    };
+    match profiler::import::open_with(path, &mut watch) {
+        Ok(trace) => Ok(Opened::Trace(Arc::new(trace))),
+        Err(e) if matches!(e.problem, profiler::import::Problem::Cancelled) => Err(StudyError::Cancelled.into()),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// The extension in lower case.

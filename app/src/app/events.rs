@@ -141,7 +141,7 @@ impl App {
 
     /// True while a study runs.
     pub(super) fn is_measuring(&self) -> bool {
-        self.worker.running().is_some_and(|r| r.cancellable)
+        self.worker.running().is_some_and(|r| r.study)
     }
 
     pub(super) fn perform(&mut self, ctx: &egui::Context, wish: Wish) {

@@ -57,7 +57,7 @@ impl App {
             self.wishes.push(Wish::Help);
         }
         let free = !self.help && !egui::Popup::is_any_open(ctx);
-        if free && self.is_measuring() && pressed(&CANCEL) {
+        if free && self.worker.running().is_some_and(|r| r.cancellable) && pressed(&CANCEL) {
             self.wishes.push(Wish::Cancel);
         }
     }

@@ -12,6 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::source::Source;
 use super::spans::{Builder, leaves_to_layers};
 use super::{Problem, damaged};
 use crate::nest::nest;
@@ -36,7 +37,8 @@ pub(super) fn matches(bytes: &[u8]) -> bool {
     }
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<Trace, Problem> {
+pub(super) fn read(source: &mut Source) -> Result<Trace, Problem> {
+    let bytes = &source.read_all(super::MAX_FILE_BYTES)?;
     let mut events = Events::default();
     let mut json = serde_json::Deserializer::from_slice(without_mark(bytes));
     match File(&mut events).deserialize(&mut json).and_then(|()| json.end()) {
@@ -480,7 +482,7 @@ mod tests {
     fn whole_microseconds_stay_nested() {
         // 0.9 to 3.8, with a child from 1.2 to 3.8: written as 0 + 2 and 1 + 2.
         let file = br#"[{"ph":"X","name":"outer","ts":0,"dur":2},{"ph":"X","name":"inner","ts":1,"dur":2}]"#;
-        let trace = read(file).unwrap();
+        let trace = super::super::read(file).unwrap();
         assert_eq!(trace.spans.parent, [None, Some(crate::SpanId(0))]);
         assert_eq!(trace.spans.end_ns, [2_000, 2_000]);
     }

@@ -7,13 +7,18 @@ mod chrome;
 mod msgpack;
 mod puffin;
 mod scope;
+mod source;
 mod spans;
 mod validate;
 
+use std::io::Read;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use self::source::{Source, Watch};
 use crate::Trace;
 
+pub use source::Progress;
 pub use validate::check;
 
 /// A file format that can be opened.
@@ -25,18 +30,31 @@ pub struct Importer {
     pub extension: &'static str,
     /// True if a file that begins so is of this format.
     matches: fn(&[u8]) -> bool,
-    read: fn(&[u8]) -> Result<Trace, Problem>,
+    read: Reader,
 }
 
-/// Every format that can be opened, in the order in which they are tried.
+/// How a format is read.
+#[derive(Clone, Copy, Debug)]
+enum Reader {
+    /// From the whole file.
+    Bytes(fn(&[u8]) -> Result<Trace, Problem>),
+    /// Piece by piece: files may be larger than memory.
+    Stream(fn(&mut Source) -> Result<Trace, Problem>),
+}
+
+/// Every format that can be opened, in the order in which they are tried. Each may be packed by gzip.
 pub const FORMATS: &[Importer] = &[
-    Importer { name: "Stratoscope trace", extension: "scope", matches: scope::matches, read: scope::read },
-    Importer { name: "puffin", extension: "puffin", matches: puffin::matches, read: puffin::read },
-    Importer { name: "Chrome trace", extension: "json", matches: chrome::matches, read: chrome::read },
+    Importer { name: "Stratoscope trace", extension: "scope", matches: scope::matches, read: Reader::Bytes(scope::read) },
+    Importer { name: "puffin", extension: "puffin", matches: puffin::matches, read: Reader::Bytes(puffin::read) },
+    Importer { name: "Chrome trace", extension: "json", matches: chrome::matches, read: Reader::Stream(chrome::read) },
 ];
 
-/// The largest file that is opened.
+/// How much of a file is searched for signs of its format.
+const SNIFFED: usize = 1 << 16;
+/// The largest file that is opened, where it has to be in memory as a whole.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
+/// The most that is read piece by piece, unpacked.
+const MAX_STREAMED_BYTES: u64 = 1 << 34;
 /// The most that compressed parts of a file may expand to.
 const MAX_EXPANDED_BYTES: u64 = 1 << 29;
 
@@ -80,6 +98,9 @@ pub enum Problem {
         /// The limit.
         limit: u64,
     },
+    /// Somebody asked to stop.
+    #[error("cancelled")]
+    Cancelled,
     /// Broken, cut short, or not what it says.
     #[error("damaged: {0}")]
     Damaged(String),
@@ -95,39 +116,88 @@ fn known() -> String {
 
 /// Opens a trace; its content tells the format. One that names no model is named after the file.
 pub fn open(path: &Path) -> Result<Trace, ImportError> {
-    let attempt = || {
-        let meta = std::fs::metadata(path)?;
-        if !meta.is_file() {
-            return Err(Problem::NotAFile);
-        }
-        if meta.len() > MAX_FILE_BYTES {
-            return Err(Problem::TooLarge { what: "the file", limit: MAX_FILE_BYTES });
-        }
-        let mut trace = read(&std::fs::read(path)?)?;
+    open_with(path, &mut |_| ControlFlow::Continue(()))
+}
+
+/// As [`open`], telling `watch` many times a second how far it is; once that says break, this ends with
+/// [`Problem::Cancelled`] at its next look.
+pub fn open_with(path: &Path, watch: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<Trace, ImportError> {
+    let mut attempt = || {
+        let (file, size) = plain_file(path)?;
+        let mut trace = read_from(file, size, watch)?;
         if trace.meta.model.is_empty() {
-            trace.meta.model = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            stem.trim_end_matches(".json").clone_into(&mut trace.meta.model);
         }
         Ok(trace)
     };
     attempt().map_err(|problem| ImportError { path: path.to_owned(), problem })
 }
 
-/// Reads a trace from a file's content.
-pub fn read(bytes: &[u8]) -> Result<Trace, Problem> {
-    let format = FORMATS.iter().find(|f| (f.matches)(bytes)).ok_or(Problem::Unknown)?;
-    let trace = (format.read)(bytes)?;
-    check(&trace)?;
-    Ok(trace)
+/// The format of a file, told by its content; `None` if it is no trace.
+pub fn detect(path: &Path) -> Result<Option<&'static Importer>, ImportError> {
+    let attempt = || {
+        let (file, size) = plain_file(path)?;
+        let tell = &mut |_| ControlFlow::Continue(());
+        Ok(format_of(Source::new(file, Watch::new(size, tell))?.head()))
+    };
+    attempt().map_err(|problem| ImportError { path: path.to_owned(), problem })
 }
 
-/// True if [`read`] would try: the content begins like a trace.
-pub fn is_trace(beginning: &[u8]) -> bool {
-    FORMATS.iter().any(|f| (f.matches)(beginning))
+/// Reads a trace from a file's content.
+pub fn read(bytes: &[u8]) -> Result<Trace, Problem> {
+    read_from(bytes, bytes.len() as u64, &mut |_| ControlFlow::Continue(()))
+}
+
+/// The usual endings of all files that can be opened, for a file dialog.
+pub fn extensions() -> Vec<&'static str> {
+    let mut all: Vec<&str> = FORMATS.iter().map(|f| f.extension).chain(["gz"]).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Opening a pipe or a device would wait or worse.
+fn plain_file(path: &Path) -> Result<(std::fs::File, u64), Problem> {
+    let meta = std::fs::metadata(path)?;
+    if !meta.is_file() {
+        return Err(Problem::NotAFile);
+    }
+    Ok((std::fs::File::open(path)?, meta.len()))
+}
+
+fn format_of(head: &[u8]) -> Option<&'static Importer> {
+    FORMATS.iter().find(|f| (f.matches)(head))
+}
+
+fn read_from(
+    reader: impl Read,
+    size: u64,
+    tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Trace, Problem> {
+    let watch = Watch::new(size, tell);
+    let attempt = || {
+        let mut source = Source::new(reader, watch.clone())?;
+        let format = format_of(source.head()).ok_or(Problem::Unknown)?;
+        let trace = match format.read {
+            Reader::Stream(read) => read(&mut source)?,
+            Reader::Bytes(read) => {
+                let bytes = source.read_all(MAX_FILE_BYTES)?;
+                source.step("Decoding")?;
+                read(&bytes)?
+            }
+        };
+        source.step("Checking")?;
+        check(&trace)?;
+        Ok(trace)
+    };
+    let result = attempt();
+    // Whatever a reader made of being stopped.
+    if watch.borrow().was_stopped() { Err(Problem::Cancelled) } else { result }
 }
 
 /// Everything that a reader yields, or an error once there is more than [`MAX_EXPANDED_BYTES`].
-fn read_bounded(reader: impl std::io::Read) -> Result<Vec<u8>, Problem> {
-    use std::io::Read;
+fn read_bounded(reader: impl Read) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     reader.take(MAX_EXPANDED_BYTES + 1).read_to_end(&mut bytes).map_err(|e| damaged(format!("zstd: {e}")))?;
     if bytes.len() as u64 > MAX_EXPANDED_BYTES {
