@@ -14,6 +14,7 @@ pub mod number;
 mod oracle;
 pub mod pool;
 pub mod pooling;
+pub mod probe;
 pub mod quant;
 pub mod quantize;
 pub mod reduce;

@@ -17,6 +17,7 @@ mod error;
 mod gpu;
 pub mod kernels;
 mod pipeline;
+pub mod probe;
 mod run;
 mod shader;
 #[cfg(test)]
