@@ -10,7 +10,8 @@ use profiler::Layer;
 
 use crate::error::EngineError;
 use crate::exec;
-use crate::memory::{self, Request};
+use crate::memory;
+use crate::needs::{MemoryNeeds, StepNeed, TensorNeed};
 use crate::op::{Cost, Fact, Inputs, Operator, describe};
 use crate::options::{PlanOptions, input_facts};
 use crate::passes;
@@ -107,6 +108,8 @@ pub struct Plan {
     pub peak_bytes: usize,
     /// Who is where in the arena, and when.
     pub lifetimes: Vec<Lifetime>,
+    /// What its steps need of the arena, to try other orders on.
+    pub needs: MemoryNeeds,
     /// Bytes of the weights as held for the run.
     pub weights_bytes: usize,
     /// The most bytes for one output whose size depends on data.
@@ -249,48 +252,12 @@ impl<'a> Builder<'a> {
 
     fn place(mut self, inputs: Vec<ValueIx>, outputs: Vec<ValueIx>, simulated: bool) -> Result<Plan, EngineError> {
         let n = self.steps.len();
-        // The last step that reads each root; outputs live to the end.
-        let mut last: Vec<Option<usize>> = vec![None; self.values.len()];
-        for (i, s) in self.steps.iter().enumerate() {
-            for v in s.inputs.iter().flatten() {
-                last[self.root(*v)] = Some(i);
-            }
+        let (needs, tensors) = self.needs(&outputs);
+        let lives = needs.lives(&needs.order(), !self.options.keep_all);
+        for (step, taken) in self.steps.iter_mut().zip(&lives.taken) {
+            step.in_place = *taken;
         }
-        for &v in &outputs {
-            last[self.root(v)] = Some(n);
-        }
-
-        let mut requests: Vec<Request> = Vec::new();
-        let mut request_of: HashMap<ValueIx, usize> = HashMap::new();
-        for i in 0..n {
-            let step = &self.steps[i];
-            if step.dynamic {
-                continue;
-            }
-            let outs = step.outputs.clone();
-            let mut taken = None;
-            if let (Some(Some(out)), false) = (outs.first(), self.options.keep_all) {
-                taken = step.op.in_place().iter().copied().find(|&k| self.can_take(step, k, *out, i, &last));
-            }
-            for (o, v) in outs.iter().enumerate() {
-                let Some(v) = *v else { continue };
-                let end = last[v].unwrap_or(i);
-                let bytes = self.values[v].fact.bytes().unwrap_or(0);
-                if o == 0
-                    && let Some(k) = taken
-                {
-                    let from = self.root(self.steps[i].inputs[k].expect("checked by can_take"));
-                    let r = request_of[&from];
-                    requests[r].last = end;
-                    request_of.insert(v, r);
-                    continue;
-                }
-                requests.push(Request { bytes, first: i, last: end });
-                request_of.insert(v, requests.len() - 1);
-            }
-            self.steps[i].in_place = taken;
-        }
-        let layout = memory::lay_out(&requests);
+        let layout = memory::lay_out(&lives.requests);
         if layout.total as u64 > self.options.memory_limit {
             return Err(EngineError::Memory {
                 what: "the activations' arena".into(),
@@ -299,26 +266,15 @@ impl<'a> Builder<'a> {
             });
         }
         let mut lifetimes = Vec::new();
-        for (&v, &r) in &request_of {
-            let bytes = self.values[v].fact.bytes().unwrap_or(0);
-            self.values[v].place = Place::Arena { offset: layout.offsets[r], bytes };
-            let first = self.steps.iter().position(|s| s.outputs.contains(&Some(v))).unwrap_or(0);
-            lifetimes.push(Lifetime {
-                value: v,
-                offset: layout.offsets[r],
-                bytes,
-                first,
-                last: last[v].unwrap_or(first).min(n.saturating_sub(1)),
-            });
+        for (t, &v) in tensors.iter().enumerate() {
+            let Some(request) = lives.of_tensor[t] else { continue };
+            let (offset, bytes) = (layout.offsets[request], needs.tensors[t].bytes);
+            self.values[v].place = Place::Arena { offset, bytes };
+            let (first, last) = lives.spans[t];
+            lifetimes.push(Lifetime { value: v, offset, bytes, first, last: last.min(n.saturating_sub(1)) });
         }
         lifetimes.sort_by_key(|l| (l.first, l.value));
-        for v in 0..self.values.len() {
-            if matches!(self.values[v].place, Place::Dynamic)
-                && let Some(at) = last[v].filter(|&at| at < n)
-            {
-                self.steps[at].frees.push(v);
-            }
-        }
+        self.free_dynamic(&outputs);
         let constants: usize = self
             .used_constants()
             .map(|v| match &self.values[v].place {
@@ -336,6 +292,7 @@ impl<'a> Builder<'a> {
             inputs,
             outputs,
             lifetimes,
+            needs,
             limit: usize::try_from(self.options.memory_limit).unwrap_or(usize::MAX),
             simulated,
         };
@@ -351,18 +308,71 @@ impl<'a> Builder<'a> {
         used.into_iter().enumerate().filter(|u| u.1).map(|u| u.0)
     }
 
-    /// True if output 0 of step `i` may be written over input `k`: the input dies here, is read once by this step, lives in the
-    /// arena, and has the output's size.
-    fn can_take(&self, step: &Step, k: usize, out: ValueIx, i: usize, last: &[Option<usize>]) -> bool {
-        let Some(Some(input)) = step.inputs.get(k) else { return false };
-        let root = self.root(*input);
-        let made_by_step = self.steps[..i].iter().any(|s| !s.dynamic && s.outputs.contains(&Some(root)));
+    /// Dynamic values are given back after the last step that reads them.
+    fn free_dynamic(&mut self, outputs: &[ValueIx]) {
+        let mut last: Vec<Option<usize>> = vec![None; self.values.len()];
+        for (i, s) in self.steps.iter().enumerate() {
+            for v in s.inputs.iter().flatten() {
+                last[self.root(*v)] = Some(i);
+            }
+        }
+        for &v in outputs {
+            last[self.root(v)] = None;
+        }
+        for (v, at) in last.into_iter().enumerate() {
+            if let (Place::Dynamic, Some(at)) = (&self.values[v].place, at) {
+                self.steps[at].frees.push(v);
+            }
+        }
+    }
+
+    /// What the steps need of the arena, and the value of each of its tensors. What steps of unknown shapes make is not in it.
+    fn needs(&self, outputs: &[ValueIx]) -> (MemoryNeeds, Vec<ValueIx>) {
+        let mut needs = MemoryNeeds::default();
+        let mut values = Vec::new();
+        let mut tensor_of: Vec<Option<usize>> = vec![None; self.values.len()];
+        let mut maker: Vec<Option<usize>> = vec![None; self.values.len()];
+        for (i, step) in self.steps.iter().enumerate() {
+            let mut need = StepNeed::default();
+            for root in step.inputs.iter().flatten().map(|&v| self.root(v)) {
+                let missing = |list: &[usize], x: usize| !list.contains(&x);
+                need.reads.extend(tensor_of[root].filter(|&t| missing(&need.reads, t)));
+                need.after.extend(maker[root].filter(|&s| missing(&need.after, s)));
+            }
+            for &v in step.outputs.iter().flatten() {
+                maker[v] = Some(i);
+                if !step.dynamic {
+                    let fact = &self.values[v].fact;
+                    let is_f32 = fact.dtype == graph::DType::F32;
+                    needs.tensors.push(TensorNeed { bytes: fact.bytes().unwrap_or(0), is_f32, is_output: false });
+                    values.push(v);
+                    need.makes.push(values.len() - 1);
+                }
+            }
+            if let (Some(Some(out)), false) = (step.outputs.first(), step.dynamic) {
+                let takes =
+                    step.op.in_place().iter().filter_map(|&k| Some((k, self.can_take(step, k, *out, &tensor_of)?)));
+                need.may_take = takes.collect();
+            }
+            for (&v, &t) in step.outputs.iter().flatten().zip(&need.makes) {
+                tensor_of[v] = Some(t);
+            }
+            needs.steps.push(need);
+        }
+        for t in outputs.iter().filter_map(|&v| tensor_of[self.root(v)]) {
+            needs.tensors[t].is_output = true;
+        }
+        (needs, values)
+    }
+
+    /// The tensor of input `k` if output 0 may be written over it wherever it dies: it lives in the arena, is read once by the
+    /// step, and has the output's type and shape.
+    fn can_take(&self, step: &Step, k: usize, out: ValueIx, tensor_of: &[Option<usize>]) -> Option<usize> {
+        let input = (*step.inputs.get(k)?)?;
+        let root = self.root(input);
         let uses = step.inputs.iter().flatten().filter(|v| self.root(**v) == root).count();
-        made_by_step
-            && last[root] == Some(i)
-            && uses == 1
-            && self.values[*input].fact.dtype == self.values[out].fact.dtype
-            && self.values[*input].fact.shape == self.values[out].fact.shape
+        let (have, want) = (&self.values[input].fact, &self.values[out].fact);
+        tensor_of[root].filter(|_| uses == 1 && have.dtype == want.dtype && have.shape == want.shape)
     }
 }
 
