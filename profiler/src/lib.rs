@@ -6,20 +6,23 @@
 pub mod accuracy;
 mod audit;
 pub mod export;
+pub mod filter;
 pub mod fixtures;
 pub mod import;
 mod memory;
 mod nest;
+pub mod range;
 mod recorder;
 mod rollup;
 pub mod roofline;
+pub mod sandwich;
 mod stats;
 mod trace;
 
 pub use audit::{Audit, Badge, Severity};
 pub use memory::Timeline;
 pub use recorder::{Recorder, SpanToken};
-pub use rollup::{Rollup, RollupKey, rollup, scope_prefix};
+pub use rollup::{BlockKind, Rollup, RollupKey, rollup, scope_prefix};
 pub use roofline::{Bound, Ceilings, LayerRoof, roofline};
 pub use stats::{LayerStats, Summary};
 pub use trace::*;
