@@ -15,7 +15,7 @@ use graph::Model;
 use profiler::Trace;
 use studies::{Control, Device, Inspection, Precision, Progress, Settings, StudyError};
 
-use crate::view::Profile;
+use crate::view::{HistoryAsk, HistoryPage, Profile};
 
 /// The window repaints at most this often for progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -42,6 +42,8 @@ pub enum Command {
     },
     /// Write a trace; the extension tells the format.
     Save(Arc<Trace>, PathBuf),
+    /// Ask the history, and look up the runs with these words.
+    History(HistoryAsk, String),
     /// List the devices.
     Devices,
     /// Fail in the worst way.
@@ -59,6 +61,7 @@ impl Command {
             Command::Accuracy(m, ..) => format!("Compare precisions of {}", file_name(&m.path)),
             Command::Join { times, .. } => format!("Join what is known of {}", times.meta.model),
             Command::Save(_, p) => format!("Save {}", file_name(p)),
+            Command::History(..) => "History".to_owned(),
             Command::Devices => "List devices".to_owned(),
             #[cfg(test)]
             Command::Panic => "Panic".to_owned(),
@@ -83,6 +86,8 @@ pub enum Event {
     Joined(Arc<Profile>),
     /// A file was written.
     Saved(PathBuf),
+    /// What the history answered, and what its opening has to say.
+    History(Arc<HistoryPage>, Option<String>),
     /// The devices of this machine.
     Devices(Vec<Device>),
     /// The user stopped the job.
@@ -250,6 +255,10 @@ fn execute(command: Command, control: &Control) -> anyhow::Result<Event> {
             profiler::export::write(&trace, &path)?;
             Event::Saved(path)
         }
+        Command::History(ask, search) => {
+            let (page, note) = crate::past::ask(ask, &search)?;
+            Event::History(Arc::new(page), note)
+        }
         Command::Devices => Event::Devices(studies::devices()),
         #[cfg(test)]
         Command::Panic => panic!("on purpose"),
@@ -267,6 +276,11 @@ pub enum Opened {
     Model(Arc<Model>),
     /// A trace.
     Trace(Arc<Trace>),
+}
+
+/// Opens a model (or `sample:ID`) or a trace of any known format: the content tells which.
+pub fn open(path: &Path) -> anyhow::Result<Opened> {
+    open_with(path, &Control::silent())
 }
 
 /// As [`open`], in a thread of its own: once somebody asks to stop, this ends at once, and the thread at its next look.
@@ -290,8 +304,11 @@ fn open_apart(path: PathBuf, control: &Control) -> anyhow::Result<Opened> {
     }
 }
 
-/// Opens a model (or `sample:ID`) or a trace of any known format: the content tells which.
 fn open_with(path: &Path, control: &Control) -> anyhow::Result<Opened> {
+    if let Some(id) = path.to_str().and_then(|p| p.strip_prefix("history:")) {
+        let id = id.parse().map_err(|_| anyhow::anyhow!("history:{id}: write history:ID with a run's number"))?;
+        return open_with(&history::History::of_user()?.history.trace_path(id)?, control);
+    }
     let sample = path.to_str().is_some_and(|s| s.starts_with("sample:"));
     if sample || !profiler::import::detect(path).is_ok_and(|format| format.is_some()) {
         return Ok(Opened::Model(studies::open(path)?));
