@@ -436,6 +436,8 @@ pub struct TensorLife {
     pub first: LayerId,
     /// The last layer at which it is alive.
     pub last: LayerId,
+    /// The layers that read it, in order; empty if unknown.
+    pub readers: Vec<LayerId>,
 }
 
 /// What occupied memory.

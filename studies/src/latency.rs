@@ -11,7 +11,7 @@ use crate::devices::ResidentMemory;
 use crate::inputs::{default_dims, make_inputs};
 use crate::runner::{Executor, Runner, Wanted};
 use crate::settings::{Budget, Control, Settings, StudyError};
-use crate::structure::source_nodes;
+use crate::structure::{model_hash, source_nodes};
 
 /// What a profile yields.
 #[derive(Debug)]
@@ -155,6 +155,7 @@ pub(crate) fn describe(
     meta: &mut profiler::Meta,
 ) {
     meta.model = short_name(model);
+    meta.model_hash = model_hash(&model.graph);
     meta.model_path = model.path.display().to_string();
     meta.producer = format!("stratoscope {}", env!("CARGO_PKG_VERSION"));
     meta.device = runner.device.clone();
@@ -203,7 +204,17 @@ fn memory_of(runner: &Runner, before: u64, peak: u64) -> Memory {
             producer: Some(layer(i)),
             first: layer(0),
             last: end,
+            readers: vec![layer(i)],
         });
+    }
+    let mut readers: Vec<Vec<LayerId>> = vec![Vec::new(); plan.values.len()];
+    for (i, step) in plan.steps.iter().enumerate() {
+        for v in step.inputs.iter().flatten() {
+            let list = &mut readers[plan.root(*v)];
+            if list.last() != Some(&layer(i)) {
+                list.push(layer(i));
+            }
+        }
     }
     for l in &plan.lifetimes {
         let v = &plan.values[l.value];
@@ -217,6 +228,7 @@ fn memory_of(runner: &Runner, before: u64, peak: u64) -> Memory {
             producer: Some(layer(l.first)),
             first: layer(l.first),
             last: layer(l.last),
+            readers: std::mem::take(&mut readers[l.value]),
         });
     }
     let mut memory = Memory {
