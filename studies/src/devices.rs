@@ -41,6 +41,17 @@ pub(crate) fn cpu() -> &'static Cpu {
     })
 }
 
+/// The processor with so many threads, as traces name it.
+pub(crate) fn cpu_in_words(threads: usize) -> String {
+    let (c, plural) = (cpu(), if threads == 1 { "" } else { "s" });
+    format!("CPU {} ({}), {threads} thread{plural}", c.name, c.simd)
+}
+
+/// An adapter, as traces name it.
+pub(crate) fn gpu_in_words(name: &str, backend: &str) -> String {
+    format!("{name} ({backend})")
+}
+
 fn simd() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {

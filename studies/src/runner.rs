@@ -7,7 +7,7 @@ use engine::{EngineError, Gpu, GpuSession, Plan, PlanOptions, Pool, Session};
 use graph::{Model, Tensor};
 use profiler::{Clock, Layer, Recorder, TrackKind};
 
-use crate::devices::cpu;
+use crate::devices::{cpu, cpu_in_words, gpu_in_words};
 use crate::settings::{Control, DeviceChoice, Settings, StudyError};
 
 pub(crate) enum Executor {
@@ -65,16 +65,13 @@ impl Runner {
         }
         let (executor, device) = match gpu {
             None => {
-                let c = cpu();
-                let plural = if threads == 1 { "" } else { "s" };
-                let device = format!("CPU {} ({}), {threads} thread{plural}", c.name, c.simd);
-                (Executor::Cpu(Box::new(Session::new(plan.clone(), pool))), device)
+                (Executor::Cpu(Box::new(Session::new(plan.clone(), pool))), cpu_in_words(threads))
             }
             Some(gpu) => {
                 if gpu.validation_on() {
                     warnings.push("the Vulkan validation layer is on: submitting is many times slower (WGPU_VALIDATION=0 turns it off)".into());
                 }
-                let device = format!("{} ({})", gpu.name(), gpu.info().backend);
+                let device = gpu_in_words(gpu.name(), &gpu.info().backend);
                 let span = rec.begin(setup, "Upload weights and build pipelines");
                 let session = GpuSession::new(plan.clone(), pool, gpu, rec, control.flag())?;
                 rec.end(span);

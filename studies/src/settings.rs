@@ -176,4 +176,7 @@ pub enum StudyError {
     /// The settings don't fit the model.
     #[error("{0}")]
     Settings(String),
+    /// The device's ceilings can't be measured.
+    #[error("the ceilings can't be measured: {0}")]
+    Probe(String),
 }
