@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use profiler::{Audit, Badge, Layer, LayerId, LayerStats, OpClass, RunId, SpanId, Trace};
+use profiler::{Audit, Badge, Layer, LayerId, LayerSpans, LayerStats, OpClass, RunId, SpanId, Trace};
 use serde::{Deserialize, Serialize};
 use studies::{Inspection, Settings};
 
 use crate::draw::flame_index::Flame;
 use crate::draw::memory_index::MemoryIndex;
 use crate::draw::scopes::ScopeTree;
+use crate::log_book::LogBook;
 use crate::runs::Runs;
 use crate::theme::Theme;
 
@@ -72,8 +73,42 @@ pub struct ViewCx<'a> {
 /// What the worker found out beside the trace. Each is unknown until it is asked for.
 #[derive(Default)]
 pub struct Facts {
+    /// What happened since the start.
+    pub log: LogBook,
     /// What this machine's device can do at best: the newest that was measured or remembered.
     pub ceilings: Option<Arc<profiler::Ceilings>>,
+    /// The runs of the history that were last asked for.
+    pub history: Option<Arc<HistoryPage>>,
+    /// What the open model's activations would take if they were planned otherwise.
+    pub what_if: Option<Arc<studies::WhatIf>>,
+}
+
+/// What the history answered.
+#[derive(Debug, Default)]
+pub struct HistoryPage {
+    /// The runs that the last search found.
+    pub runs: Vec<history::Entry>,
+    /// How many there are in all.
+    pub all: u64,
+    /// A run's number, and how the latency of what it measured went.
+    pub trend: Option<(i64, history::Trend)>,
+}
+
+/// What is asked of the history. Each but the first is followed by the list as it then is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HistoryAsk {
+    /// The runs in which all of these words occur.
+    List(String),
+    /// How the latency of what a run measured went.
+    Trend(i64),
+    /// Replace a run's tags.
+    Tags(i64, String),
+    /// Replace a run's note.
+    Note(i64, String),
+    /// Remove a run and its trace.
+    Remove(i64),
+    /// Keep a run.
+    Keep(Arc<Trace>),
 }
 
 /// How figures and pictures are shown: kept between starts.
@@ -88,6 +123,8 @@ pub enum Action {
     Run,
     /// Compare the precision schemes with f32 on the open model.
     RunAccuracy,
+    /// Plan the open model's memory in other ways.
+    WhatIf,
     /// Show the dialog to open a model or a trace.
     OpenDialog,
     /// Open this file.
@@ -96,6 +133,10 @@ pub enum Action {
     SettingsChanged,
     /// Bring a view to the front, by its [`View::id`].
     Show(&'static str),
+    /// Ask the history.
+    History(HistoryAsk),
+    /// Open this file and make it what the others are compared with.
+    OpenBaseline(PathBuf),
 }
 
 /// What is selected: one for all views.
@@ -164,7 +205,7 @@ pub struct Profile {
     /// The measured run closest to the median latency.
     pub typical_run: Option<RunId>,
     by_layer: Vec<Option<usize>>,
-    spans_of_layer: Vec<Vec<SpanId>>,
+    layer_spans: LayerSpans,
 }
 
 impl std::fmt::Debug for Profile {
@@ -177,20 +218,14 @@ impl std::fmt::Debug for Profile {
 impl Profile {
     /// Derives what the views need. Takes time that grows with the number of spans: call it outside of drawing.
     pub fn new(trace: Arc<Trace>) -> Self {
-        let stats = trace.layer_stats();
+        let layer_spans = LayerSpans::of(&trace);
+        let stats = trace.layer_stats_of(&layer_spans);
         let mut by_layer = vec![None; trace.layers.len()];
         let mut layer_badges = vec![Vec::new(); trace.layers.len()];
         for (i, s) in stats.iter().enumerate() {
             if let Some(slot) = by_layer.get_mut(s.layer.index()) {
                 *slot = Some(i);
                 layer_badges[s.layer.index()] = Audit::layer_badges(&trace, s);
-            }
-        }
-        let mut spans_of_layer = vec![Vec::new(); trace.layers.len()];
-        for (i, s) in trace.spans.iter().enumerate() {
-            let warmup = s.run.and_then(|r| trace.runs.get(r.index())).is_some_and(|r| r.warmup);
-            if let Some(list) = s.layer.and_then(|l| spans_of_layer.get_mut(l.index())).filter(|_| !warmup) {
-                list.push(SpanId(i as u32));
             }
         }
         let scopes = ScopeTree::new(&trace.layers, &stats);
@@ -205,7 +240,7 @@ impl Profile {
             scopes,
             stats,
             by_layer,
-            spans_of_layer,
+            layer_spans,
             trace,
         }
     }
@@ -222,7 +257,18 @@ impl Profile {
 
     /// The layer's spans in measured runs, in order of recording.
     pub fn spans_of(&self, layer: LayerId) -> &[SpanId] {
-        self.spans_of_layer.get(layer.index()).map_or(&[], Vec::as_slice)
+        self.layer_spans.measured(layer)
+    }
+
+    /// The span to show for a layer: the first in the typical run, else in any measured run, else in any.
+    pub fn span_to_show(&self, layer: LayerId) -> Option<SpanId> {
+        let (spans, measured) = (&self.trace.spans, self.spans_of(layer));
+        let typical = self.typical_run.and_then(|run| {
+            let start = self.trace.runs.get(run.index())?.start_ns;
+            let at = measured.partition_point(|s| spans.start_ns[s.index()] < start);
+            measured.get(at).filter(|s| spans.run[s.index()] == Some(run))
+        });
+        typical.or(self.layer_spans.all(layer).first()).copied()
     }
 
     /// The layer's time in each measured run that ran it: its spans there added up.

@@ -5,9 +5,11 @@
 
 pub mod accuracy;
 mod audit;
+pub mod compare;
 pub mod export;
 pub mod filter;
 pub mod fixtures;
+mod group;
 pub mod import;
 mod memory;
 mod nest;
@@ -20,6 +22,7 @@ mod stats;
 mod trace;
 
 pub use audit::{Audit, Badge, Severity};
+pub use group::LayerSpans;
 pub use memory::Timeline;
 pub use recorder::{Recorder, SpanToken};
 pub use rollup::{BlockKind, Rollup, RollupKey, rollup, scope_prefix};

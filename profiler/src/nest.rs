@@ -7,29 +7,51 @@ use crate::{SpanId, Spans};
 ///
 /// `rank` breaks ties between spans with equal bounds: the lower encloses the higher; then the earlier index does.
 pub(crate) fn nest(spans: &mut Spans, rank: impl Fn(&Spans, usize) -> u8) {
-    let mut order: Vec<usize> = (0..spans.len()).collect();
-    order.sort_by_cached_key(|&i| {
-        (spans.track[i], spans.start_ns[i], std::cmp::Reverse(spans.end_ns[i]), rank(spans, i), i)
-    });
-    let mut sorted = Spans { names: std::mem::take(&mut spans.names), ..Spans::default() };
-    sorted.reserve(order.len());
-    let mut open: Vec<SpanId> = Vec::new();
-    for &i in &order {
-        let mut s = spans.get(i);
+    nest_within(spans, 0, rank);
+}
+
+/// As [`nest`], for clocks that are rough: a span that sticks out of the one around it by no more than `slack` is cut to fit.
+/// Yields where each span was before.
+pub(crate) fn nest_within(spans: &mut Spans, slack: u64, rank: impl Fn(&Spans, usize) -> u8) -> Vec<u32> {
+    let key = |s: &Spans, i: usize| (s.track[i], s.start_ns[i], std::cmp::Reverse(s.end_ns[i]));
+    let compare = |&a: &u32, &b: &u32| {
+        let (a, b) = (a as usize, b as usize);
+        key(spans, a).cmp(&key(spans, b)).then_with(|| rank(spans, a).cmp(&rank(spans, b)))
+    };
+    let mut order: Vec<u32> = (0..spans.len() as u32).collect();
+    if !order.is_sorted_by(|a, b| compare(a, b).is_le()) {
+        order.sort_by(compare);
+        reorder(spans, &order);
+    }
+    let mut open: Vec<usize> = Vec::new();
+    for i in 0..spans.len() {
         // A span that ends before this one does encloses neither it nor anything after it.
-        while let Some(top) = open.last() {
-            let t = top.index();
-            let over = sorted.end_ns[t] <= s.start_ns;
-            if sorted.track[t] != s.track || over || sorted.end_ns[t] < s.end_ns {
-                open.pop();
-            } else {
+        while let Some(&t) = open.last() {
+            let over = spans.end_ns[t] <= spans.start_ns[i];
+            if spans.track[t] == spans.track[i] && !over && spans.end_ns[i].saturating_sub(slack) <= spans.end_ns[t] {
+                spans.end_ns[i] = spans.end_ns[i].min(spans.end_ns[t]);
                 break;
             }
+            open.pop();
         }
-        s.parent = open.last().copied();
-        open.push(sorted.push(s));
+        spans.parent[i] = open.last().map(|&t| SpanId(t as u32));
+        open.push(i);
     }
-    *spans = sorted;
+    order
+}
+
+/// Puts every column but the parents, which are found anew, into an order: one column at a time, to need room for one only.
+fn reorder(spans: &mut Spans, order: &[u32]) {
+    fn column<T: Copy>(column: &mut Vec<T>, order: &[u32]) {
+        *column = order.iter().map(|&i| column[i as usize]).collect();
+    }
+    column(&mut spans.track, order);
+    column(&mut spans.layer, order);
+    column(&mut spans.name, order);
+    column(&mut spans.start_ns, order);
+    column(&mut spans.end_ns, order);
+    column(&mut spans.run, order);
+    column(&mut spans.quality, order);
 }
 
 /// The total length covered by intervals that are sorted by start: overlaps count once.

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::group::Groups;
 use crate::nest::union_ns;
-use crate::{LayerId, Quality, Trace, TrackKind};
+use crate::{LayerId, LayerSpans, Quality, SpanId, Trace, TrackKind};
 
 /// The spread of a set of durations, in nanoseconds.
 ///
@@ -86,30 +87,32 @@ impl Trace {
     /// Statistics of every layer that was seen in a measured run, in layer order. In a trace without runs (an import)
     /// everything counts as one run.
     pub fn layer_stats(&self) -> Vec<LayerStats> {
+        self.layer_stats_of(&LayerSpans::of(self))
+    }
+
+    /// As [`Trace::layer_stats`], with the trace's spans by layer already at hand.
+    pub fn layer_stats_of(&self, spans: &LayerSpans) -> Vec<LayerStats> {
         let s = &self.spans;
-        let mut rows: Vec<(LayerId, u32, u64, u64, Quality)> = (0..s.len())
-            .filter_map(|i| {
-                let run = self.measured_run(i)?;
-                Some((s.layer[i]?, run, s.start_ns[i], s.end_ns[i], s.quality[i]))
-            })
-            .collect();
-        rows.sort_unstable_by_key(|r| (r.0, r.1, r.2, r.3));
-        let mut stats = Vec::new();
-        let mut totals = Vec::new();
-        for of_layer in rows.chunk_by(|a, b| a.0 == b.0) {
-            let times: Vec<u64> = of_layer
-                .chunk_by(|a, b| a.1 == b.1)
-                .map(|of_run| union_ns(of_run.iter().map(|r| (r.2, r.3))))
-                .collect();
+        let (mut stats, mut totals, mut rows) = (Vec::new(), Vec::new(), Vec::new());
+        for layer in (0..self.layers.len()).map(|l| LayerId(l as u32)) {
+            let measured =
+                || spans.measured(layer).iter().map(|i| i.index()).filter(|&i| self.measured_run(i).is_some());
+            rows.clear();
+            rows.extend(measured().filter_map(|i| Some((self.measured_run(i)?, s.start_ns[i], s.end_ns[i]))));
+            if !rows.is_sorted() {
+                rows.sort();
+            }
+            let times: Vec<u64> =
+                rows.chunk_by(|a, b| a.0 == b.0).map(|of_run| union_ns(of_run.iter().map(|r| (r.1, r.2)))).collect();
             let Some(time) = Summary::of(&times) else { continue };
-            totals.push(times.iter().sum::<u64>() as f64);
+            totals.push(times.iter().fold(0u64, |a, &b| a.saturating_add(b)) as f64);
             stats.push(LayerStats {
-                layer: of_layer[0].0,
+                layer,
                 time,
                 share: 0.0,
                 runs: times.len(),
-                rejected: of_layer.iter().filter(|r| r.4 == Quality::Rejected).count(),
-                wall: of_layer.iter().any(|r| r.4 == Quality::Wall),
+                rejected: measured().filter(|&i| s.quality[i] == Quality::Rejected).count(),
+                wall: measured().any(|i| s.quality[i] == Quality::Wall),
             });
         }
         let all: f64 = totals.iter().sum();
@@ -198,12 +201,25 @@ impl Trace {
 
     fn per_run_times(&self, keep: impl Fn(usize) -> bool) -> Vec<(u32, u64)> {
         let s = &self.spans;
-        let mut rows: Vec<(u32, u64, u64)> = (0..s.len())
-            .filter(|&i| keep(i))
-            .filter_map(|i| Some((self.measured_run(i)?, s.start_ns[i], s.end_ns[i])))
-            .collect();
-        rows.sort_unstable();
-        rows.chunk_by(|a, b| a.0 == b.0).map(|r| (r[0].0, union_ns(r.iter().map(|r| (r.1, r.2))))).collect()
+        let count = self.runs.len().max(1);
+        let by_run = Groups::of(count, s.len(), |i| self.measured_run(i).filter(|_| keep(i)).map(|r| r as usize));
+        let mut times = Vec::new();
+        let mut rows = Vec::new();
+        for run in 0..count {
+            rows.clear();
+            rows.extend(
+                by_run.get(run, run + 1).iter().map(|&SpanId(i)| (s.start_ns[i as usize], s.end_ns[i as usize])),
+            );
+            if rows.is_empty() {
+                continue;
+            }
+            // Tracks come one after the other, each in order: a stable sort only has to merge them.
+            if !rows.is_sorted() {
+                rows.sort();
+            }
+            times.push((run as u32, union_ns(rows.iter().copied())));
+        }
+        times
     }
 
     /// True for a span named `run` that is no layer: the root of a run.

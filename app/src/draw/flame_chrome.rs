@@ -3,8 +3,8 @@
 use egui::{Align2, Painter, Rect, RichText, Stroke, Ui, pos2, vec2};
 use profiler::{Counter, RunId};
 
-use super::flame_index::FlameCell;
 use super::flame_paint::{Hit, Lens};
+use super::flame_row::FlameCell;
 use super::{facts, galley, text_in};
 use crate::format;
 use crate::theme::{self, FLAME_ROW_HEIGHT, PAD, Theme};

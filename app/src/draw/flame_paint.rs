@@ -1,8 +1,10 @@
 //! Paints rows of the flame graph and tells what is under the pointer: one test per graph, not one per cell.
 
-use egui::{Align2, Color32, CornerRadius, Painter, Pos2, Rect, Stroke, StrokeKind, pos2, vec2};
+use std::ops::Range;
 
-use super::flame_index::{Block, FlameCell, FlameRow};
+use egui::{Align2, Color32, CornerRadius, Mesh, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, pos2, vec2};
+
+use super::flame_row::{Block, FlameCell, FlameRow};
 use super::scopes::suffixes;
 use super::{galley, text_in};
 use crate::format;
@@ -70,12 +72,26 @@ pub struct Brush<'a> {
     pub pointer: Option<Pos2>,
     /// How a cell stands out.
     pub emphasis: &'a dyn Fn(&FlameCell) -> Emphasis,
+    /// How a block of many cells of a row stands out: asked in place of each of its cells.
+    pub merged: &'a dyn Fn(&FlameRow, Range<usize>) -> Emphasis,
     /// A cell's label.
     pub label: &'a dyn Fn(&FlameCell) -> &'a str,
 }
 
 /// Cells narrower than this many points join their neighbours.
 const NARROW: f64 = 3.0;
+/// From this width on a cell has round corners and a hairline to its neighbour.
+const SHAPED: f32 = 6.0;
+/// The most cells of a block that are asked one by one.
+const ASKED: usize = 32;
+
+/// Blocks of merged cells side by side, which share one label.
+#[derive(Clone, Copy)]
+struct Strip {
+    left: f32,
+    right: f32,
+    cells: usize,
+}
 
 impl Brush<'_> {
     /// Paints one row with its top left at `top`; tells what the pointer is on.
@@ -87,61 +103,96 @@ impl Brush<'_> {
         }
         blocks.clear();
         row.blocks(lens.window.0, lens.window.1, NARROW * lens.per_point(), blocks);
+        let bottom = top + FLAME_ROW_HEIGHT - 1.0;
         let mut hit = None;
         let mut outlines = Vec::new();
+        // What is too small for round corners goes into one mesh: the tessellator has nothing to do for it.
+        let mut small = Mesh::default();
+        let mut strips: Vec<Strip> = Vec::new();
         for block in blocks.iter() {
             let left = lens.x(block.start).max(band.left() - 2.0);
             let right = lens.x(block.end).min(band.right() + 2.0);
-            let cell_rect =
-                Rect::from_min_max(pos2(left, top), pos2(right.max(left + 1.0), top + FLAME_ROW_HEIGHT - 1.0));
-            let cells = &row.cells[block.first..block.first + block.count];
-            let emphasis = cells.iter().map(|c| (self.emphasis)(c)).fold(None, |all: Option<Emphasis>, e| {
-                Some(all.map_or(e, |a| Emphasis {
-                    selected: a.selected || e.selected,
-                    focused: a.focused || e.focused,
-                    lit: a.lit || e.lit,
-                    faded: a.faded && e.faded,
-                }))
-            });
-            let emphasis = emphasis.unwrap_or_default();
+            let rect = Rect::from_min_max(pos2(left, top), pos2(right.max(left + 1.0), bottom));
             let merged = block.count > 1;
-            let fill = self.fill(block, &cells[0], emphasis);
-            if merged {
+            let first = row.cell(block.first);
+            let emphasis = self.emphasis_of(row, block);
+            let fill = self.fill(block, &first, emphasis);
+            if merged || rect.width() < SHAPED {
                 // Shorter than a cell of its own: the mark of several drawn as one.
-                let low = cell_rect.with_min_y(top + FLAME_ROW_HEIGHT * 0.4);
-                painter.rect_filled(low, CornerRadius::ZERO, fill);
+                let from = if merged { (top + FLAME_ROW_HEIGHT * 0.4).round() } else { top };
+                let (x0, x1) = (rect.left().round(), rect.right().round());
+                let rect = Rect::from_min_max(pos2(x0, from), pos2(x1.max(x0 + 1.0), bottom));
+                small.add_colored_rect(rect, fill);
             } else {
                 // A hairline of canvas keeps neighbours apart.
-                let gap = if cell_rect.width() > 3.0 { 1.0 } else { 0.0 };
-                painter.rect_filled(cell_rect.with_max_x(cell_rect.right() - gap), CornerRadius::same(2), fill);
+                painter.rect_filled(rect.with_max_x(rect.right() - 1.0), CornerRadius::same(2), fill);
+                if rect.width() > 24.0 {
+                    self.label(painter, rect, &first, fill, theme);
+                }
             }
-            if !merged && cell_rect.width() > 24.0 {
-                self.label(painter, cell_rect, &cells[0], fill, theme);
-            } else if merged && cell_rect.width() > 40.0 {
-                let words = format::grouped(block.count as u64);
-                text_in(painter, cell_rect, Align2::CENTER_BOTTOM, &words, theme::caption(), theme.ink_on(fill));
+            match strips.last_mut() {
+                Some(s) if merged && left - s.right < 4.0 => {
+                    (s.right, s.cells) = (rect.right(), s.cells + block.count);
+                }
+                _ if merged => strips.push(Strip { left, right: rect.right(), cells: block.count }),
+                _ => {}
             }
             if merged && emphasis.selected {
                 // An outline of what is not to be told apart would say too much: a tick above it.
-                let tick = pos2(cell_rect.center().x.round() - 1.0, top + 2.0);
-                painter.rect_filled(Rect::from_min_size(tick, vec2(2.0, 4.0)), 0.0, theme.text_strong);
-            } else if emphasis.selected || emphasis.lit || emphasis.focused {
-                outlines.push((cell_rect, emphasis));
+                let tick = pos2(rect.center().x.round() - 1.0, top + 2.0);
+                small.add_colored_rect(Rect::from_min_size(tick, vec2(2.0, 4.0)), theme.text_strong);
+            } else if !merged && (emphasis.selected || emphasis.lit || emphasis.focused) {
+                outlines.push((rect, emphasis));
             }
             let on = |p: Pos2| {
                 p.y >= top && p.y < top + FLAME_ROW_HEIGHT && p.x >= left - 0.5 && p.x < right.max(left + 2.0)
             };
             if self.pointer.is_some_and(on) {
-                let longest = cells.iter().max_by(|a, b| (a.end - a.start).total_cmp(&(b.end - b.start)));
-                hit = longest.map(|&cell| Hit { cell, count: block.count, extent: (block.start, block.end) });
+                let cell = row.cell(block.longest);
+                hit = Some(Hit { cell, count: block.count, extent: (block.start, block.end) });
             }
+        }
+        if !small.is_empty() {
+            painter.add(Shape::mesh(small));
         }
         for (rect, e) in outlines {
             let color = if e.selected || e.focused { theme.text_strong } else { theme.text };
             let width = if e.focused { 2.0 } else { 1.0 };
             painter.rect_stroke(rect, CornerRadius::same(2), Stroke::new(width, color), StrokeKind::Inside);
         }
+        for strip in strips {
+            self.count_ui(painter, strip, top, band);
+        }
         hit
+    }
+
+    /// The number of cells in a strip of merged ones, where there is room for it.
+    fn count_ui(&self, painter: &Painter, strip: Strip, top: f32, band: Rect) {
+        let (left, right) = (strip.left.max(band.left()), strip.right.min(band.right()));
+        if right - left < 40.0 {
+            return;
+        }
+        let theme = self.theme;
+        let words = format::grouped(strip.cells as u64);
+        let words = galley(painter, &words, theme::caption_figure(), theme.text_strong, right - left - 8.0);
+        let center = pos2(((left + right) / 2.0).round(), top + FLAME_ROW_HEIGHT / 2.0);
+        let plate = Rect::from_center_size(center, words.size() + vec2(8.0, 0.0));
+        painter.rect_filled(plate, CornerRadius::same(2), theme.surface[0].gamma_multiply(0.85));
+        painter.galley(plate.center() - words.size() / 2.0, words, theme.text_strong);
+    }
+
+    fn emphasis_of(&self, row: &FlameRow, block: &Block) -> Emphasis {
+        let cells = block.first..block.first + block.count;
+        if block.count > ASKED {
+            return (self.merged)(row, cells);
+        }
+        let all = cells.map(|i| (self.emphasis)(&row.cell(i))).reduce(|a, e| Emphasis {
+            selected: a.selected || e.selected,
+            focused: a.focused || e.focused,
+            lit: a.lit || e.lit,
+            faded: a.faded && e.faded,
+        });
+        all.unwrap_or_default()
     }
 
     fn fill(&self, block: &Block, cell: &FlameCell, emphasis: Emphasis) -> Color32 {
@@ -170,15 +221,23 @@ impl Brush<'_> {
         let ink = theme.ink_on(fill);
         let name = (self.label)(cell);
         let font = theme::caption();
-        let time = format::duration(cell.end - cell.start);
         // The longest form of the name that fits, and the time where there is room for it too.
         let mut shortest = name;
         for text in suffixes(name) {
             shortest = text;
+            // No letter is that narrow: it need not be laid out to be known too long.
+            if text.chars().count() as f32 * font.size * 0.22 > inner.width() {
+                continue;
+            }
             let g = galley(painter, text, font.clone(), ink, f32::INFINITY);
             if g.size().x <= inner.width() {
                 let used = g.size().x;
                 painter.galley(pos2(inner.left(), inner.center().y - g.size().y / 2.0), g, ink);
+                // No time is shorter than that.
+                if used + 24.0 > inner.width() {
+                    return;
+                }
+                let time = format::duration(cell.duration());
                 let time = galley(painter, &time, theme::caption_figure(), ink.gamma_multiply(0.75), f32::INFINITY);
                 if used + time.size().x + 12.0 <= inner.width() {
                     let at = pos2(inner.right() - time.size().x, inner.center().y - time.size().y / 2.0);
@@ -209,13 +268,15 @@ pub fn matching_layers(search: &str, layers: &[profiler::Layer]) -> Vec<bool> {
 
 /// The layer's cell that begins next after a time, or before it, in any row of a track: for the arrow keys.
 pub fn neighbour(rows: &[FlameRow], at: f64, forward: bool) -> Option<FlameCell> {
+    // Rows of scopes hold no layers: a few of their cells tell.
+    const LOOK: usize = 256;
     let layers = |r: &'_ FlameRow| -> Option<FlameCell> {
+        let i = r.from_time(at);
         if forward {
-            let i = r.cells.partition_point(|c| c.start <= at);
-            r.cells[i..].iter().find(|c| c.layer.is_some()).copied()
+            let same = (i..r.len()).take_while(|&i| r.cell(i).start <= at).count();
+            (i + same..r.len()).take(LOOK).map(|i| r.cell(i)).find(|c| c.layer.is_some())
         } else {
-            let i = r.cells.partition_point(|c| c.start < at);
-            r.cells[..i].iter().rev().find(|c| c.layer.is_some()).copied()
+            (0..i).rev().take(LOOK).map(|i| r.cell(i)).find(|c| c.layer.is_some())
         }
     };
     let order = |a: &FlameCell, b: &FlameCell| a.start.total_cmp(&b.start);

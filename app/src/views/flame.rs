@@ -1,13 +1,16 @@
 //! The flame graph: what ran when, or where the time of a run went.
 
+use egui::util::hash;
 use egui::{CornerRadius, CursorIcon, EventFilter, Key, Painter, Rect, Response, RichText, Role, Sense, Stroke};
 use egui::{StrokeKind, Ui, WidgetInfo, vec2};
 use profiler::{LayerId, SpanId};
 
 use crate::draw::flame_chrome::{GUTTER, cell_name, counter_ui, gutter_ui, run_at, runs_ui, tip_ui};
-use crate::draw::flame_index::{Block, Flame, FlameCell, FlameTrack};
+use crate::draw::flame_index::{Flame, FlameTrack};
+use crate::draw::flame_marks::Marks;
 use crate::draw::flame_nav::Window;
 use crate::draw::flame_paint::{Brush, Emphasis, Hit, Lens, matching_layers, neighbour};
+use crate::draw::flame_row::{Block, FlameCell, FlameRow};
 use crate::draw::{axis, empty, legend, panel_head, search_box, segmented};
 use crate::format;
 use crate::theme::{self, FLAME_ROW_HEIGHT, GRID, PAD, Theme};
@@ -39,7 +42,13 @@ pub struct FlameView {
     searched: Option<(usize, String)>,
     selected: Option<LayerId>,
     blocks: Vec<Block>,
+    /// Where the search's layers are, and where the selected one is.
+    found: Marks,
+    chosen: Marks,
 }
+
+/// Cells that are looked at in a frame for marks: about a millisecond.
+const MARKED_PER_FRAME: usize = 500_000;
 
 impl View for FlameView {
     fn id(&self) -> &'static str {
@@ -179,6 +188,7 @@ impl FlameView {
         if self.window.step(dt, ui.style().animation_time > 0.0) {
             ui.ctx().request_repaint();
         }
+        self.mark(ui, profile, selection);
         let lens = Lens { window: self.window.shown(), left: plot.left(), width: plot.width() };
         let mut top = rect.top();
         if time {
@@ -213,6 +223,24 @@ impl FlameView {
         }
         if let (Some(hit), false) = (hit, response.dragged()) {
             response.on_hover_ui_at_pointer(|ui| tip_ui(ui, theme, profile, &hit));
+        }
+    }
+
+    /// Goes on finding the layers that stand out in blocks of many cells.
+    fn mark(&mut self, ui: &Ui, profile: &Profile, selection: &Selection) {
+        let flame = match self.mode {
+            Mode::Time => &profile.flame,
+            Mode::Merged => &profile.merged,
+        };
+        let key = (self.shown.map(|s| s.0), self.mode == Mode::Time);
+        self.found.aim(hash((key, &self.search)), || self.matches.clone());
+        self.chosen.aim(hash((key, selection.layer.map(|l| l.0))), || {
+            let layers = 0..profile.trace.layers.len();
+            layers.map(|l| selection.is_selected(LayerId(l as u32))).collect()
+        });
+        let more = self.found.go_on(flame, MARKED_PER_FRAME) | self.chosen.go_on(flame, MARKED_PER_FRAME);
+        if more {
+            ui.ctx().request_repaint();
         }
     }
 
@@ -257,8 +285,14 @@ impl FlameView {
             lit: c.layer.is_some_and(|l| selection.is_hovered(l)) || (searching && matched(c)),
             faded: searching && !matched(c),
         };
+        let (found, chosen) = (&self.found, &self.chosen);
+        let merged = |row: &FlameRow, cells: std::ops::Range<usize>| {
+            let found = searching && found.any(row, cells.clone());
+            let selected = selection.layer.is_some() && chosen.any(row, cells);
+            Emphasis { selected, focused: false, lit: found, faded: searching && !found }
+        };
         let label = |c: &FlameCell| cell_name(profile, c);
-        let brush = Brush { theme, lens, pointer, emphasis: &emphasis, label: &label };
+        let brush = Brush { theme, lens, pointer, emphasis: &emphasis, merged: &merged, label: &label };
         let row_painter = painter.with_clip_rect(tracks.intersect(painter.clip_rect()));
         let mut y = tracks.top() + TRACK_GAP / 2.0 - self.scroll;
         let mut hit = None;
@@ -297,9 +331,9 @@ impl FlameView {
         for row in flame.tracks.iter().flat_map(|t| &t.rows) {
             self.blocks.clear();
             row.blocks(flame.range.0, flame.range.1, 2.0 * whole.per_point(), &mut self.blocks);
-            let of_layers = |b: &&Block| row.cells[b.first].layer.is_some();
+            let of_layers = |b: &&Block| row.cell(b.first).layer.is_some();
             for block in self.blocks.iter().filter(of_layers) {
-                let warmup = row.cells[block.first].warmup;
+                let warmup = row.cell(block.first).warmup;
                 let color = block.class.map_or(theme.surface[3], |c| theme.class(c));
                 let color = theme::mix(theme.surface[1], color, if warmup { 0.25 } else { 0.6 });
                 let (x0, x1) = (whole.x(block.start), whole.x(block.end).max(whole.x(block.start) + 1.0));
@@ -340,16 +374,12 @@ impl FlameView {
 
     /// The cell of a layer: the given span's, else in the typical run, else the first.
     fn cell_of(&self, profile: &Profile, layer: LayerId, span: Option<SpanId>) -> Option<FlameCell> {
-        let cells = || self.flame(profile).tracks.iter().flat_map(|t| &t.rows).flat_map(|r| &r.cells);
-        let mut of_layer = cells().filter(|c| c.layer == Some(layer));
-        if span.is_some()
-            && let Some(cell) = of_layer.clone().find(|c| c.span == span)
-        {
-            return Some(*cell);
-        }
-        let typical =
-            |c: &&FlameCell| c.span.is_some_and(|s| profile.trace.spans.run[s.index()] == profile.typical_run);
-        of_layer.clone().find(typical).or_else(|| of_layer.next()).copied()
+        let flame = self.flame(profile);
+        let place = match self.mode {
+            Mode::Merged => flame.place_of_node(&profile.scopes, *profile.scopes.of_layer.get(layer.index())?),
+            Mode::Time => flame.place_of_span(&profile.trace, span.or_else(|| profile.span_to_show(layer))?),
+        };
+        flame.cell(place?)
     }
 
     fn pointer_input(
@@ -428,7 +458,8 @@ impl FlameView {
             () => return,
         };
         let tracks = &self.flame(profile).tracks;
-        let holds = |t: &&FlameTrack| t.rows.iter().any(|r| selected.is_some_and(|cell| r.cells.contains(&cell)));
+        let id = selected.and_then(|c| c.span).map(|s| profile.trace.spans.track[s.index()]);
+        let holds = |t: &&FlameTrack| Some(t.id) == id;
         let track = tracks.iter().find(holds).or(tracks.first());
         let at = selected.map_or((from + to) / 2.0, |c| c.start);
         if let Some(next) = track.and_then(|t| neighbour(&t.rows, at, step)) {
