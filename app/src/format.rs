@@ -1,22 +1,87 @@
 //! Figures with their units: three significant digits, the unit scaled, unknown as an em dash.
 
+use std::cell::Cell;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 /// What stands where a figure is unknown; put the reason in its tooltip.
 pub const UNKNOWN: &str = "—";
 
 const TIME: &[(f64, &str)] = &[(1.0, "ns"), (1e3, "µs"), (1e6, "ms"), (1e9, "s")];
 const BYTES: &[(f64, &str)] = &[(1.0, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB"), (1e12, "TB")];
+const MILLISECONDS: &[(f64, &str)] = &[(1e6, "ms")];
+const BINARY: &[(f64, &str)] = &[
+    (1.0, "B"),
+    (1024.0, "KiB"),
+    (1_048_576.0, "MiB"),
+    (1_073_741_824.0, "GiB"),
+    (1_099_511_627_776.0, "TiB"),
+];
 const PLAIN: &[(f64, &str)] = &[(1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T")];
+
+/// The unit of times.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum TimeUnit {
+    /// Whatever suits the figure: `412 ns`, `30.2 ms`.
+    #[default]
+    Auto,
+    /// Always milliseconds.
+    Milliseconds,
+}
+
+/// The units of sizes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum ByteUnit {
+    /// Powers of 1000: kB, MB, GB.
+    #[default]
+    Decimal,
+    /// Powers of 1024: KiB, MiB, GiB.
+    Binary,
+}
+
+/// The units that the person at the window wants. Rates stay decimal: so are the data sheets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Units {
+    /// Of times.
+    pub time: TimeUnit,
+    /// Of sizes.
+    pub bytes: ByteUnit,
+}
+
+thread_local! {
+    /// The window's thread alone asks for other units than the default; files and the command line never do.
+    static UNITS: Cell<Units> = const { Cell::new(Units { time: TimeUnit::Auto, bytes: ByteUnit::Decimal }) };
+}
+
+/// Uses these units from now on, in this thread.
+pub fn set_units(units: Units) {
+    UNITS.set(units);
+}
+
+fn time_units() -> &'static [(f64, &'static str)] {
+    match UNITS.get().time {
+        TimeUnit::Auto => TIME,
+        TimeUnit::Milliseconds => MILLISECONDS,
+    }
+}
+
+fn byte_units() -> &'static [(f64, &'static str)] {
+    match UNITS.get().bytes {
+        ByteUnit::Decimal => BYTES,
+        ByteUnit::Binary => BINARY,
+    }
+}
 
 /// `412 ns`, `30.2 ms`.
 pub fn duration(ns: f64) -> String {
-    scaled(ns, TIME, "")
+    scaled(ns, time_units(), "")
 }
 
-/// `1.27 GB`, in decimal units.
+/// `1.27 GB`.
 pub fn bytes(bytes: f64) -> String {
-    scaled(bytes, BYTES, "")
+    scaled(bytes, byte_units(), "")
 }
 
 /// `22.7 M`, for parameters and the like.
@@ -95,6 +160,14 @@ pub fn number(v: f64) -> String {
     }
 }
 
+/// `2026-11-22 21:20` in the user's time zone.
+pub fn local_time(unix_s: i64) -> String {
+    match jiff::Timestamp::from_second(unix_s) {
+        Ok(t) => t.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
+        Err(_) => UNKNOWN.to_owned(),
+    }
+}
+
 /// `3 min 20 s left`-style time for people.
 pub fn time_left(left: Duration) -> String {
     match left.as_secs() {
@@ -115,11 +188,16 @@ pub struct Scale {
 impl Scale {
     /// For times up to `max` nanoseconds.
     pub fn time(max: f64) -> Scale {
-        Self::pick(max, TIME)
+        Self::pick(max, time_units())
     }
 
     /// For sizes up to `max` bytes.
     pub fn bytes(max: f64) -> Scale {
+        Self::pick(max, byte_units())
+    }
+
+    /// For rates up to `max` bytes a second, with the size alone as its unit.
+    pub fn bytes_rate(max: f64) -> Scale {
         Self::pick(max, BYTES)
     }
 
@@ -185,7 +263,9 @@ fn significant(v: f64) -> String {
         v if v >= 0.9995 => format!("{v:.2}"),
         v if v >= 0.099_95 => format!("{v:.3}"),
         0.0 => "0".to_owned(),
-        v => format!("{v:.4}"),
+        v if v >= 0.000_95 => format!("{v:.4}"),
+        // A unit that was chosen for larger figures.
+        v => format!("{v:.1e}"),
     }
 }
 
@@ -243,6 +323,19 @@ mod tests {
         for (want, got) in cases {
             assert_eq!(want, got);
         }
+    }
+
+    #[test]
+    fn other_units_are_kept_to_on_this_thread() {
+        set_units(Units { time: TimeUnit::Milliseconds, bytes: ByteUnit::Binary });
+        assert_eq!((duration(1.5e9), duration(412e3)), ("1500 ms".to_owned(), "0.412 ms".to_owned()));
+        assert_eq!(duration(50.0), "5.0e-5 ms");
+        assert_eq!((bytes(1.5 * 1024.0 * 1024.0), bytes(96.0)), ("1.50 MiB".to_owned(), "96 B".to_owned()));
+        assert_eq!((Scale::time(5.0).unit, Scale::bytes(5e9).unit), ("ms", "GiB"));
+        assert_eq!(bytes_rate(12.4e9), "12.4 GB/s");
+        assert_eq!(Scale::bytes_rate(5e9).unit, "GB");
+        set_units(Units::default());
+        assert_eq!((duration(1.5e9), bytes(1e6)), ("1.50 s".to_owned(), "1.00 MB".to_owned()));
     }
 
     #[test]

@@ -5,6 +5,8 @@ pub mod cli;
 pub mod draw;
 pub mod format;
 pub mod live;
+pub mod log_book;
+pub mod past;
 pub mod picture;
 pub mod runs;
 pub mod snapshot;

@@ -86,6 +86,20 @@ impl Runs {
         self.current = None;
     }
 
+    /// Closes the one on show; the newest of the others is shown then.
+    pub fn close(&mut self) {
+        if let Some(i) = self.current.take() {
+            self.list.remove(i);
+            self.current = self.list.len().checked_sub(1);
+        }
+    }
+
+    /// Closes all.
+    pub fn clear(&mut self) {
+        self.list.clear();
+        self.current = None;
+    }
+
     /// Notes that the trace on show is in this file.
     pub fn mark_saved(&mut self, path: &Path) {
         if let Some(run) = self.current.and_then(|i| self.list.get_mut(i)) {

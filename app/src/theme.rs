@@ -27,6 +27,9 @@ pub const FLAME_ROW_HEIGHT: f32 = 20.0;
 /// Corner radius of buttons, chips and cards.
 pub const RADIUS: u8 = 4;
 
+/// Seconds that things take to open or move.
+const ANIMATION_TIME: f32 = 0.08;
+
 const SANS_SIZE: f32 = 13.0;
 const FIGURE_SIZE: f32 = 12.0;
 const CAPTION_SIZE: f32 = 11.0;
@@ -252,7 +255,7 @@ impl Theme {
         s.menu_margin = Margin::same(8);
         s.tooltip_width = 420.0;
         s.scroll = egui::style::ScrollStyle::thin();
-        style.animation_time = 0.08;
+        style.animation_time = ANIMATION_TIME;
         style.interaction.tooltip_delay = 0.25;
         style.interaction.selectable_labels = false;
         style.explanation_tooltips = true;
@@ -292,9 +295,15 @@ fn fonts() -> FontDefinitions {
 
 /// Turns every animation off, for systems that ask for reduced motion and for pictures.
 pub fn reduce_motion(ctx: &egui::Context) {
+    set_motion(ctx, false);
+}
+
+/// Turns animations on or off.
+pub fn set_motion(ctx: &egui::Context, on: bool) {
     ctx.all_styles_mut(|s| {
-        s.animation_time = 0.0;
-        s.scroll_animation = egui::style::ScrollAnimation::none();
+        s.animation_time = if on { ANIMATION_TIME } else { 0.0 };
+        s.scroll_animation =
+            if on { egui::style::ScrollAnimation::default() } else { egui::style::ScrollAnimation::none() };
     });
 }
 

@@ -19,6 +19,8 @@ use crate::view::{HistoryAsk, HistoryPage, Profile};
 
 /// The window repaints at most this often for progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+/// A job that takes longer than this is seen to run.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
 /// How often it is looked whether opening was cancelled.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -33,6 +35,8 @@ pub enum Command {
     Profile(Arc<Model>, Settings),
     /// Compare precisions with f32.
     Accuracy(Arc<Model>, Settings, Vec<Precision>),
+    /// Plan a model's memory in other ways.
+    WhatIf(Arc<Model>, Settings),
     /// Put the times of one trace and the error figures of another into one.
     Join {
         /// Whose times.
@@ -57,6 +61,7 @@ impl Command {
         match self {
             Command::Open(p) => format!("Open {}", file_name(p)),
             Command::Inspect(m, _) => format!("Inspect {}", file_name(&m.path)),
+            Command::WhatIf(m, _) => format!("Plan the memory of {} in other ways", file_name(&m.path)),
             Command::Profile(m, _) => format!("Profile {}", file_name(&m.path)),
             Command::Accuracy(m, ..) => format!("Compare precisions of {}", file_name(&m.path)),
             Command::Join { times, .. } => format!("Join what is known of {}", times.meta.model),
@@ -82,6 +87,8 @@ pub enum Event {
     Profiled(Arc<Profile>),
     /// An accuracy study ended well.
     Compared(Arc<Profile>),
+    /// A model's memory was planned in other ways.
+    Planned(Arc<studies::WhatIf>),
     /// Two traces were put into one.
     Joined(Arc<Profile>),
     /// A file was written.
@@ -119,6 +126,7 @@ pub struct Running {
 struct Job {
     running: Running,
     control: Control,
+    /// When the window draws next.
     woken: Instant,
 }
 
@@ -207,20 +215,22 @@ fn run(command: Command, slot: &Slot, wake: &Wake) -> Event {
         let mut guard = lock(&slot);
         let Some(job) = guard.as_mut() else { return };
         job.running.progress = progress;
-        let rest = PROGRESS_INTERVAL.saturating_sub(job.woken.elapsed());
-        if rest.is_zero() {
-            job.woken = Instant::now();
+        // One call is on its way at a time: it comes no sooner than the interval after the one before.
+        let now = Instant::now();
+        if now < job.woken {
+            return;
         }
+        job.woken = now + PROGRESS_INTERVAL;
         drop(guard);
-        repaint(rest);
+        repaint(PROGRESS_INTERVAL);
     });
     let progress = Progress { stage: String::new(), fraction: None, left: None };
-    let study = matches!(command, Command::Profile(..) | Command::Accuracy(..));
+    let study = matches!(command, Command::Profile(..) | Command::Accuracy(..) | Command::WhatIf(..));
     let cancellable = study || matches!(command, Command::Open(..));
     let running = Running { what: what.clone(), since: now, cancellable, study, progress };
-    *lock(slot) = Some(Job { running, control: control.clone(), woken: now });
+    *lock(slot) = Some(Job { running, control: control.clone(), woken: now + FIRST_LOOK });
     // Quick jobs end before this repaint, and then it draws their result.
-    wake(Duration::from_millis(100));
+    wake(FIRST_LOOK);
     let result = catch_unwind(AssertUnwindSafe(|| execute(command, &control)));
     *lock(slot) = None;
     match result {
@@ -246,6 +256,9 @@ fn execute(command: Command, control: &Control) -> anyhow::Result<Event> {
         }
         Command::Accuracy(model, settings, schemes) => {
             Event::Compared(derive(Arc::new(studies::accuracy(&model, &settings, &schemes, control)?)))
+        }
+        Command::WhatIf(model, settings) => {
+            Event::Planned(Arc::new(studies::what_if(&model, &settings, control)?))
         }
         Command::Join { times, accuracy } => {
             let accuracy = accuracy.accuracy.clone();

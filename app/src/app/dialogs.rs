@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use profiler::Trace;
 
 use super::Wish;
-use super::status::Log;
+use crate::log_book::LogBook;
 
 /// A person can't cancel a dialog faster than this: it was never shown.
 const TOO_QUICK: Duration = Duration::from_millis(150);
@@ -75,7 +75,7 @@ impl Dialogs {
     }
 
     /// What the user chose since the last call.
-    pub fn poll(&mut self, log: &mut Log) -> Option<Wish> {
+    pub fn poll(&mut self, log: &LogBook) -> Option<Wish> {
         use std::sync::mpsc::TryRecvError;
         let answer = match self.waiting.as_ref()?.try_recv() {
             Ok(answer) => answer,
@@ -89,8 +89,7 @@ impl Dialogs {
             Answer::NotShown => {
                 log.warn(
                     "The system shows no file dialog (on Linux: install xdg-desktop-portal or zenity). \
-                     Drop the file on the window, or name it on the command line."
-                        .to_owned(),
+                     Drop the file on the window, or name it on the command line.",
                 );
                 None
             }

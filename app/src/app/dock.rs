@@ -13,7 +13,7 @@ use crate::view::{View, ViewCx};
 pub struct Pane(String);
 
 /// The arrangement of the panels.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Layout {
     tree: Tree<Pane>,
@@ -75,6 +75,55 @@ impl Layout {
         have.sort_unstable();
         want.sort_unstable();
         have == want && self.tree.root().is_some_and(|r| self.tree.tiles.get(r).is_some())
+    }
+
+    /// This arrangement for these views: panels of other views are gone, and views without a place join the tabs below.
+    /// `None` if it is damaged.
+    pub fn completed(mut self, ids: &[&str]) -> Option<Self> {
+        let mut seen: Vec<String> = Vec::new();
+        let mut gone = Vec::new();
+        let mut panes: Vec<(TileId, String)> = Vec::new();
+        for (&tile, content) in self.tree.tiles.iter() {
+            if let Tile::Pane(Pane(id)) = content {
+                panes.push((tile, id.clone()));
+            }
+        }
+        panes.sort_by_key(|p| p.0.0);
+        for (tile, id) in panes {
+            if !ids.contains(&id.as_str()) || seen.contains(&id) || self.tree.tiles.parent_of(tile).is_none() {
+                gone.push(tile);
+            } else {
+                seen.push(id);
+            }
+        }
+        for tile in gone {
+            self.tree.remove_recursively(tile);
+        }
+        let root = self.tree.root()?;
+        self.tree.tiles.get(root)?;
+        let missing: Vec<&str> = ids.iter().filter(|id| !seen.iter().any(|s| s == *id)).copied().collect();
+        for id in missing {
+            let home = self.tabs_below().unwrap_or(root);
+            let pane = self.tree.tiles.insert_pane(Pane(id.to_owned()));
+            match self.tree.tiles.get_mut(home)? {
+                Tile::Container(container) => container.add_child(pane),
+                Tile::Pane(_) => return None,
+            }
+        }
+        self.fits(ids).then_some(self)
+    }
+
+    /// The tabs that take views without a place of their own: the group with most of them.
+    fn tabs_below(&self) -> Option<TileId> {
+        let own = [LEFT, CENTRE, RIGHT].map(|id| self.tile(id));
+        let groups = self.tree.tiles.iter().filter_map(|(&tile, content)| match content {
+            Tile::Container(Container::Tabs(tabs)) => {
+                let others = tabs.children.iter().filter(|c| !own.contains(&Some(**c))).count();
+                (others > 0).then_some((others, tile.0))
+            }
+            _ => None,
+        });
+        groups.max().map(|g| TileId::from_u64(g.1))
     }
 
     fn tile(&self, id: &str) -> Option<TileId> {
@@ -203,5 +252,24 @@ mod tests {
         assert!(!Layout::of(&IDS[..5]).fits(&IDS));
         assert!(!Layout::of(&IDS).fits(&IDS[..5]));
         assert!(Layout::of(&["memory"]).fits(&["memory"]));
+    }
+
+    #[test]
+    fn a_layout_of_other_views_is_completed() {
+        let mut old = Layout::of(&["model", "flame", "layers", "ancient", "inspector"]);
+        old.set_shown("inspector", false);
+        let new = old.clone().completed(&IDS).unwrap();
+        assert!(new.fits(&IDS));
+        assert!(!new.is_shown("inspector") && new.is_shown("memory"));
+        let beside = |l: &Layout, a: &str, b: &str| {
+            let parent = |id| l.tree.tiles.parent_of(l.tile(id).unwrap());
+            parent(a) == parent(b)
+        };
+        assert!(beside(&new, "layers", "memory") && !beside(&new, "layers", "flame"));
+        assert!(Layout::of(&["ancient"]).completed(&IDS).is_none_or(|l| l.fits(&IDS)));
+        assert!(Layout::of(&IDS).completed(&IDS).unwrap() == Layout::of(&IDS));
+        // Twice the same panel, as a damaged file may have it.
+        let text = serde_json::to_string(&Layout::of(&IDS)).unwrap().replace("memory", "layers");
+        assert!(serde_json::from_str::<Layout>(&text).unwrap().completed(&IDS).is_none_or(|l| l.fits(&IDS)));
     }
 }

@@ -8,17 +8,19 @@ use studies::Precision;
 
 use super::banner::Failure;
 use super::dock::Layout;
-use super::{App, OpenModel, Wish};
+use super::{App, OpenModel, Sheet, Wish};
 use crate::live::{DEFAULT_ADDRESS, LiveServer};
-use crate::view::Action;
-use crate::view::Profile;
+use crate::theme::Theme;
+use crate::view::{Action, HistoryAsk, HistoryPage, Profile};
 use crate::worker::{Command, Event, chain, file_name};
 
 impl App {
     pub(super) fn on_event(&mut self, event: Event) {
         match event {
             Event::OpenedModel(model, path) => self.show_model(model, &path),
+            Event::OpenedTrace(profile, path) if self.queue.is_again(&path) => self.trace_is_back(profile, &path),
             Event::OpenedTrace(profile, path) => {
+                self.queue.now = None;
                 self.remember(&path);
                 if self.model.as_ref().is_some_and(|m| m.path != Path::new(&profile.trace.meta.model_path)) {
                     self.model = None;
@@ -34,6 +36,7 @@ impl App {
             Event::Profiled(profile) => {
                 let trace = &profile.trace;
                 self.log.info(format!("Profiled {} on {}", trace.meta.model, trace.meta.device));
+                self.ask_history(HistoryAsk::Keep(trace.clone()));
                 let known = self.runs.accuracy_for(trace);
                 let join = known.map(|accuracy| Command::Join { times: trace.clone(), accuracy });
                 if !join.is_some_and(|join| self.worker.send(join)) {
@@ -50,6 +53,7 @@ impl App {
                 }
                 self.layout.focus("accuracy");
             }
+            Event::Planned(what_if) => self.facts.what_if = Some(what_if),
             Event::Joined(profile) => self.show_trace(profile, None),
             Event::Saved(path) => {
                 self.log.info(format!("Wrote {}", path.display()));
@@ -58,22 +62,60 @@ impl App {
                     self.remember(&path);
                 }
             }
+            Event::History(page, note) => {
+                if let Some(note) = note {
+                    self.log.warn(note);
+                }
+                let shown = self.facts.history.as_ref().and_then(|p| p.trend.clone());
+                let trend = page.trend.clone().or(shown);
+                self.facts.history = Some(Arc::new(HistoryPage { trend, runs: page.runs.clone(), all: page.all }));
+            }
             Event::Devices(devices) => self.devices = devices,
-            Event::Cancelled(what) => self.log.info(format!("{what}: cancelled")),
+            Event::Cancelled(what) => {
+                self.opening_ended(&what);
+                self.log.info(format!("{what}: cancelled"));
+            }
             Event::Failed { what, why } => {
+                let again = self.opening_ended(&what);
                 if let Some(m) = &mut self.model {
                     m.waiting = false;
                 }
                 self.log.error(format!("{what}: {why}"));
-                self.failure = Some(Failure { what, why });
+                if !again {
+                    self.failure = Some(Failure::new(what, why));
+                }
             }
         }
     }
 
+    /// The file that was being opened is not any more, if this was that; true if it was coming back by itself.
+    fn opening_ended(&mut self, what: &str) -> bool {
+        let of_opening = |o: &mut super::session::Opening| Command::Open(o.path.clone()).title() == what;
+        self.queue.now.take_if(of_opening).is_some_and(|o| o.again)
+    }
+
+    fn trace_is_back(&mut self, profile: Arc<Profile>, path: &Path) {
+        self.queue.now = None;
+        let shown_before = self.runs.current_index();
+        self.runs.add(profile, Some(path.to_owned()));
+        if self.queue.shown.as_deref() != Some(path) {
+            match shown_before {
+                Some(i) => self.runs.show(i),
+                None => self.runs.deselect(),
+            }
+        } else {
+            self.queue.shown = None;
+        }
+    }
+
     fn show_model(&mut self, model: Arc<Model>, path: &Path) {
-        self.remember(path);
+        let again = self.queue.is_again(path);
+        self.queue.now = None;
+        if !again {
+            self.remember(path);
+        }
         let settings = &mut self.state.settings;
-        if self.model.as_ref().is_none_or(|m| m.path != path) {
+        if !again && self.model.as_ref().is_none_or(|m| m.path != path) {
             // Dimensions are carried over by name; how inputs are filled belongs to one model.
             let symbols = model.graph.symbols();
             settings.dims.retain(|name, _| symbols.contains(name));
@@ -81,7 +123,9 @@ impl App {
             self.runs.deselect();
             self.selection.select(None);
         }
-        self.failure = None;
+        if !again {
+            self.failure = None;
+        }
         self.log.info(format!("Opened {}: {} nodes", file_name(path), model.graph.nodes.len()));
         self.model = Some(OpenModel { model, path: path.to_owned(), inspection: None, asked: None, waiting: false });
     }
@@ -147,9 +191,39 @@ impl App {
     pub(super) fn perform(&mut self, ctx: &egui::Context, wish: Wish) {
         match wish {
             Wish::Do(action) => self.act(ctx, action),
+            Wish::ViewCommand(view, command) => self.command_view(ctx, view, command),
+            Wish::Undo => self.undo(),
+            Wish::Redo => self.redo(),
+            Wish::Go(forward) => self.go(forward),
+            Wish::Select(layer) => {
+                self.selection.select(Some(layer));
+                self.layout.set_shown("inspector", true);
+            }
+            Wish::ShowRun(index) => self.show_run(index),
+            Wish::CloseTrace => {
+                self.runs.close();
+                self.selection.select(None);
+            }
+            Wish::CloseAll => {
+                (self.model, self.panels_wanted) = (None, false);
+                self.runs.clear();
+                self.queue.clear();
+                self.selection.select(None);
+            }
+            Wish::Settings(settings) => self.state.settings = *settings,
+            Wish::Scale(scale) => {
+                self.state.look = self.state.look.with_scale(scale);
+                self.state.look.apply(ctx);
+                self.scale_drawn = None;
+            }
+            Wish::Find => self.open_search(),
+            Wish::Palette => self.open_palette(ctx),
+            Wish::SettingsDialog => self.sheet = Some(Sheet::Settings),
+            Wish::About => self.sheet = Some(Sheet::About),
+            Wish::StartPage => self.panels_wanted = false,
             Wish::SaveDialog => match self.runs.current() {
                 Some(run) => self.dialogs.save(ctx, run.profile.trace.clone(), "scope"),
-                None => self.log.info("There is no trace to save yet: run the model first".to_owned()),
+                None => self.log.info("There is no trace to save yet: run the model first"),
             },
             Wish::ExportDialog(extension) => {
                 if let Some(run) = self.runs.current() {
@@ -157,7 +231,7 @@ impl App {
                 }
             }
             Wish::Save(trace, path) => {
-                self.worker.send(Command::Save(trace, path));
+                self.clerk.send(Command::Save(trace, path));
             }
             Wish::Cancel => self.worker.cancel(),
             Wish::Toggle(id) => {
@@ -170,7 +244,7 @@ impl App {
                 ctx.set_theme(choice.preference());
             }
             Wish::Live(on) => self.set_live(on),
-            Wish::Help => self.help = true,
+            Wish::Help => self.sheet = Some(Sheet::Help),
             Wish::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
         }
         self.save_state();
@@ -192,13 +266,56 @@ impl App {
                     self.worker.send(Command::Accuracy(m.model.clone(), self.state.settings.clone(), schemes));
                 }
             }
-            Action::OpenDialog => self.dialogs.open(ctx),
-            Action::Open(path) => {
-                self.worker.send(Command::Open(path));
+            Action::WhatIf => {
+                if let (Some(m), true) = (&self.model, self.can_run()) {
+                    self.failure = None;
+                    self.worker.send(Command::WhatIf(m.model.clone(), self.state.settings.clone()));
+                }
             }
+            Action::OpenDialog => self.dialogs.open(ctx),
+            Action::Open(path) => self.queue.push(path),
             // Settings that differ from those of the last inspection are noticed in any case.
             Action::SettingsChanged => {}
-            Action::Show(id) => self.layout.focus(id),
+            Action::Show(id) => {
+                self.panels_wanted = true;
+                self.layout.focus(id);
+            }
+            Action::History(ask) => self.ask_history(ask),
+            Action::OpenBaseline(path) => {
+                self.worker.send(Command::Open(path));
+            }
+        }
+    }
+
+    /// Pictures and tests, which keep nothing, have no history.
+    fn ask_history(&mut self, ask: HistoryAsk) {
+        if !self.store.keeps() {
+            self.facts.history.get_or_insert_default();
+            return;
+        }
+        if let HistoryAsk::List(words) = &ask {
+            self.searched.clone_from(words);
+        }
+        self.clerk.send(Command::History(ask, self.searched.clone()));
+    }
+
+    /// Shows a view and has it carry out one of its commands.
+    fn command_view(&mut self, ctx: &egui::Context, view: &'static str, command: &str) {
+        self.panels_wanted = true;
+        self.with_views(Theme::of(ctx), |layout, views, cx| {
+            layout.focus(view);
+            if let Some(view) = views.iter_mut().find(|v| v.id() == view) {
+                view.command(command, cx);
+            }
+        });
+    }
+
+    /// Shows another of the open traces.
+    pub(super) fn show_run(&mut self, index: usize) {
+        self.runs.show(index);
+        self.selection.select(None);
+        if let (Some(live), Some(run)) = (&self.live, self.runs.current()) {
+            live.show(run.profile.trace.clone());
         }
     }
 
@@ -215,7 +332,7 @@ impl App {
                 self.log.info(format!("Serving to puffin_viewer on {}", server.address()));
                 self.live = Some(server);
             }
-            Err(e) => self.failure = Some(Failure { what: "Serve to puffin_viewer".to_owned(), why: chain(&e) }),
+            Err(e) => self.failure = Some(Failure::new("Serve to puffin_viewer", chain(&e))),
         }
     }
 }

@@ -1,98 +1,79 @@
-//! Keyboard shortcuts: one list for the keys, the menus and the help.
+//! Keys: the shortcuts of the registry, and the list of all of them.
 
-use egui::{Align2, Color32, Context, Key, KeyboardShortcut, Modal, Modifiers, RichText};
+use egui::{Align2, Color32, Context, Key, Modal, Modifiers, RichText, ScrollArea};
 
-use super::{App, Wish};
+use super::commands::Entry;
+use super::{App, Sheet, Wish};
 use crate::theme::{self, Theme};
-use crate::view::Action;
-
-const COMMAND: Modifiers = Modifiers::COMMAND;
-
-pub const OPEN: KeyboardShortcut = KeyboardShortcut::new(COMMAND, Key::O);
-pub const SAVE: KeyboardShortcut = KeyboardShortcut::new(COMMAND, Key::S);
-pub const RUN: KeyboardShortcut = KeyboardShortcut::new(COMMAND, Key::R);
-pub const RUN_TOO: KeyboardShortcut = KeyboardShortcut::new(Modifiers::NONE, Key::F5);
-pub const CANCEL: KeyboardShortcut = KeyboardShortcut::new(Modifiers::NONE, Key::Escape);
-pub const QUIT: KeyboardShortcut = KeyboardShortcut::new(COMMAND, Key::Q);
-const DIGITS: [Key; 9] =
-    [Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5, Key::Num6, Key::Num7, Key::Num8, Key::Num9];
-
-/// The shortcut that brings the n-th panel to the front.
-pub fn panel(n: usize) -> Option<KeyboardShortcut> {
-    DIGITS.get(n).map(|&key| KeyboardShortcut::new(COMMAND, key))
-}
-
-/// What the panels do with keys and pointer themselves.
-const PANELS: [(&str, &str); 4] = [
-    ("W / S, Ctrl + wheel", "Zoom the flame graph in, out"),
-    ("A / D, drag", "Pan the flame graph"),
-    ("F", "Fit the selected layer"),
-    ("Up / Down", "Walk through a table"),
-];
 
 impl App {
     pub(super) fn keys(&mut self, ctx: &Context) {
-        let pressed = |s: &KeyboardShortcut| ctx.input_mut(|i| i.consume_shortcut(s));
-        for (shortcut, wish) in [
-            (OPEN, Wish::Do(Action::OpenDialog)),
-            (SAVE, Wish::SaveDialog),
-            (RUN, Wish::Do(Action::Run)),
-            (RUN_TOO, Wish::Do(Action::Run)),
-            (QUIT, Wish::Quit),
-        ] {
-            if pressed(&shortcut) {
-                self.wishes.push(wish);
+        let any = ctx.input(|i| i.events.iter().any(|e| matches!(e, egui::Event::Key { .. } | egui::Event::Text(_))));
+        if !any {
+            return;
+        }
+        let typing = ctx.text_edit_focused();
+        let free = self.sheet.is_none() && !egui::Popup::is_any_open(ctx);
+        let mut entries = self.entries();
+        // A key with more modifiers is the more particular one: Ctrl+Shift+Z before Ctrl+Z.
+        let particular = |e: &Entry| e.keys.iter().map(|k| modifiers(k.modifiers)).max();
+        entries.sort_by_key(|e| std::cmp::Reverse(particular(e)));
+        for entry in entries.iter().filter(|e| e.enabled() && (free || reaches_everywhere(&e.wish))) {
+            for shortcut in &entry.keys {
+                let own_of_text = typing && belongs_to_text(shortcut.modifiers, shortcut.logical_key);
+                if !own_of_text && ctx.input_mut(|i| i.consume_shortcut(shortcut)) {
+                    self.wishes.push(entry.wish.clone());
+                }
             }
         }
-        for (n, view) in self.views.iter().enumerate() {
-            if panel(n).is_some_and(|s| pressed(&s)) {
-                self.wishes.push(Wish::Do(Action::Show(view.id())));
-            }
-        }
-        if ctx.text_edit_focused() {
+        if typing || !free {
             return;
         }
         // The question mark sits on different keys: go by what was typed.
-        if ctx.input(|i| i.key_pressed(Key::Questionmark) || i.events.contains(&egui::Event::Text("?".to_owned()))) {
+        if ctx.input(|i| i.events.contains(&egui::Event::Text("?".to_owned()))) && !self.wishes.contains(&Wish::Help) {
             self.wishes.push(Wish::Help);
         }
-        let free = !self.help && !egui::Popup::is_any_open(ctx);
-        if free && self.worker.running().is_some_and(|r| r.cancellable) && pressed(&CANCEL) {
-            self.wishes.push(Wish::Cancel);
+        if self.failure.is_some() && ctx.input_mut(|i| i.consume_key(Modifiers::NONE, Key::Escape)) {
+            self.failure = None;
         }
     }
 
     pub(super) fn help_ui(&mut self, ctx: &Context, theme: &Theme) {
-        if !self.help {
+        if !matches!(self.sheet, Some(Sheet::Help)) {
             return;
         }
-        let panels = self
-            .views
-            .iter()
-            .enumerate()
-            .filter_map(|(n, v)| Some((ctx.format_shortcut(&panel(n)?), format!("Show {}", v.title()))));
-        let shell = [
-            (ctx.format_shortcut(&OPEN), "Open a model or a trace".to_owned()),
-            (ctx.format_shortcut(&SAVE), "Save the trace".to_owned()),
-            (format!("{} or F5", ctx.format_shortcut(&RUN)), "Run".to_owned()),
-            ("Esc".to_owned(), "Cancel the run".to_owned()),
-            (ctx.format_shortcut(&QUIT), "Quit".to_owned()),
-            ("?".to_owned(), "This list".to_owned()),
-        ];
-        let inner = PANELS.map(|(k, what)| (k.to_owned(), what.to_owned()));
-        let rows: Vec<_> = shell.into_iter().chain(panels).chain(inner).collect();
+        let entries = self.entries();
+        let mut groups: Vec<(&str, Vec<(String, String)>)> = Vec::new();
+        for e in entries.iter() {
+            let keys = e.key_text(ctx);
+            if keys.is_empty() {
+                continue;
+            }
+            let row = (keys, e.full_title());
+            match groups.iter_mut().find(|g| g.0 == e.group) {
+                Some(group) => group.1.push(row),
+                None => groups.push((e.group, vec![row])),
+            }
+        }
         let area = Modal::default_area(egui::Id::unique("help")).anchor(Align2::CENTER_CENTER, egui::Vec2::ZERO);
         let modal = Modal::new(egui::Id::unique("help")).area(area).backdrop_color(Color32::from_black_alpha(96)).show(
             ctx,
             |ui| {
-                ui.set_width(380.0);
+                ui.set_width(460.0);
                 ui.label(RichText::new("Shortcuts").strong().color(theme.text_strong));
-                ui.add_space(theme::GRID);
-                egui::Grid::new("shortcuts").num_columns(2).min_col_width(140.0).spacing([16.0, 4.0]).show(ui, |ui| {
-                    for (keys, what) in &rows {
-                        ui.label(RichText::new(keys).font(theme::figure()).color(theme.text_weak));
-                        ui.label(what);
-                        ui.end_row();
+                crate::draw::note(ui, "Those of a view work while the pointer or the focus is in it.");
+                let most = (ctx.content_rect().height() - 160.0).max(120.0);
+                ScrollArea::vertical().max_height(most).auto_shrink([false, true]).show(ui, |ui| {
+                    for (group, rows) in &groups {
+                        crate::draw::section(ui, theme, group);
+                        let grid = egui::Grid::new(group).num_columns(2).min_col_width(190.0).spacing([16.0, 4.0]);
+                        grid.show(ui, |ui| {
+                            for (keys, what) in rows {
+                                ui.label(RichText::new(keys).font(theme::figure()).color(theme.text_weak));
+                                ui.label(what);
+                                ui.end_row();
+                            }
+                        });
                     }
                 });
                 ui.add_space(theme::PAD);
@@ -100,7 +81,24 @@ impl App {
             },
         );
         if modal.inner || modal.should_close() {
-            self.help = false;
+            self.sheet = None;
         }
     }
+}
+
+/// How many modifier keys are held.
+fn modifiers(m: Modifiers) -> usize {
+    [m.command || m.ctrl, m.shift, m.alt].into_iter().filter(|&held| held).count()
+}
+
+/// What works in front of a dialog as well.
+fn reaches_everywhere(wish: &Wish) -> bool {
+    matches!(wish, Wish::Palette | Wish::Quit)
+}
+
+/// Keys that a text field needs for itself.
+fn belongs_to_text(m: Modifiers, key: Key) -> bool {
+    let function = matches!(key, Key::F1 | Key::F5);
+    let editing = matches!(key, Key::Z | Key::Y | Key::W);
+    if m.command { editing } else { !function }
 }

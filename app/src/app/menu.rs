@@ -1,103 +1,79 @@
-//! The menus.
+//! The menus, from the registry.
 
-use egui::{Button, KeyboardShortcut, Ui};
+use egui::{Button, Ui};
 
-use super::{App, ThemeChoice, Wish, keys};
-use crate::live::DEFAULT_ADDRESS;
-use crate::view::Action;
-use crate::worker::file_name;
+use super::App;
+use super::commands::Entry;
+
+/// The menus of the shell, in order.
+const MENUS: [&str; 5] = ["File", "Edit", "View", "Run", "Help"];
 
 impl App {
-    pub(super) fn menus_ui(&mut self, ui: &mut Ui) {
-        ui.menu_button("File", |ui| self.file_menu_ui(ui));
-        ui.menu_button("View", |ui| self.view_menu_ui(ui));
-        ui.menu_button("Help", |ui| {
-            ui.set_min_width(180.0);
-            if ui.add(Button::new("Shortcuts").shortcut_text("?")).clicked() {
-                self.wishes.push(Wish::Help);
+    /// All menus in a row, or one menu of them all where space is short.
+    pub(super) fn menus_ui(&mut self, ui: &mut Ui, narrow: bool) {
+        // The entries are made when a menu is open, not in every frame.
+        let each = |ui: &mut Ui, app: &mut App| {
+            for menu in MENUS {
+                ui.menu_button(menu, |ui| {
+                    ui.set_min_width(220.0);
+                    let entries = app.entries();
+                    let of_menu: Vec<&Entry> = entries.iter().filter(|e| e.group == menu).collect();
+                    app.level_ui(ui, &of_menu);
+                });
             }
-            ui.separator();
-            ui.add_enabled(false, Button::new(concat!("Stratoscope ", env!("CARGO_PKG_VERSION"))));
-        });
+        };
+        if narrow {
+            ui.menu_button("Menu", |ui| each(ui, self));
+        } else {
+            each(ui, self);
+        }
     }
 
-    fn file_menu_ui(&mut self, ui: &mut Ui) {
+    /// The entries of the registry under this submenu: for buttons elsewhere that open the same list.
+    pub(super) fn submenu_ui(&mut self, ui: &mut Ui, menu: &str, sub: &str) {
         ui.set_min_width(220.0);
-        self.item(ui, true, "Open...", Some(keys::OPEN), Wish::Do(Action::OpenDialog));
-        ui.add_enabled_ui(!self.state.recent.is_empty(), |ui| ui.menu_button("Open recent", |ui| self.recent_ui(ui)));
-        ui.menu_button("Samples", |ui| self.samples_ui(ui));
-        ui.separator();
-        let traced = self.runs.current().is_some();
-        self.item(ui, traced, "Save trace...", Some(keys::SAVE), Wish::SaveDialog);
-        ui.add_enabled_ui(traced, |ui| {
-            ui.menu_button("Export", |ui| {
-                ui.set_min_width(200.0);
-                for format in profiler::export::FORMATS.iter().filter(|f| f.extension != "scope") {
-                    let button = ui.add(Button::new(format!("{}...", format.name))).on_hover_text(format.description);
-                    if button.clicked() {
-                        self.wishes.push(Wish::ExportDialog(format.extension));
-                    }
-                }
-            });
-        });
-        let mut live = self.live.is_some();
-        let tip = format!("Serve the trace on show to puffin_viewer on {DEFAULT_ADDRESS}, this machine only");
-        if ui.checkbox(&mut live, "Serve to puffin_viewer").on_hover_text(tip).changed() {
-            self.wishes.push(Wish::Live(live));
+        let entries = self.entries();
+        for e in entries.iter().filter(|e| e.group == menu && e.sub == sub) {
+            self.item_ui(ui, e);
         }
-        ui.separator();
-        self.item(ui, true, "Quit", Some(keys::QUIT), Wish::Quit);
     }
 
-    /// The recent files as menu items.
-    pub(super) fn recent_ui(&mut self, ui: &mut Ui) {
-        ui.set_min_width(220.0);
-        for path in self.state.recent.clone() {
-            let button = ui.add(Button::new(file_name(&path))).on_hover_text(path.display().to_string());
-            if button.clicked() {
-                self.wishes.push(Wish::open(path));
+    fn level_ui(&mut self, ui: &mut Ui, entries: &[&Entry]) {
+        let mut done: Vec<&str> = Vec::new();
+        for e in entries {
+            if e.gap && !done.contains(&e.sub) {
+                ui.separator();
+            }
+            if e.sub.is_empty() {
+                self.item_ui(ui, e);
+            } else if !done.contains(&e.sub) {
+                done.push(e.sub);
+                ui.menu_button(e.sub, |ui| {
+                    ui.set_min_width(200.0);
+                    egui::ScrollArea::vertical().max_height(480.0).show(ui, |ui| {
+                        for inner in entries.iter().filter(|i| i.sub == e.sub) {
+                            self.item_ui(ui, inner);
+                        }
+                    });
+                });
             }
         }
     }
 
-    /// The samples as menu items.
-    pub(super) fn samples_ui(&mut self, ui: &mut Ui) {
-        ui.set_min_width(220.0);
-        for sample in studies::samples::all() {
-            if ui.add(Button::new(sample.title)).on_hover_text(sample.about).clicked() {
-                self.wishes.push(Wish::open(format!("sample:{}", sample.id)));
-            }
+    /// One entry as a menu's item.
+    pub(super) fn item_ui(&mut self, ui: &mut Ui, e: &Entry) {
+        let keys = e.first_key(ui.ctx());
+        let button = match e.checked {
+            Some(on) => Button::new((if on { "✓" } else { " " }, e.title.as_str())),
+            None => Button::new(e.title.as_str()),
+        };
+        let response = ui.add_enabled(e.enabled(), button.shortcut_text(keys)).on_disabled_hover_text(e.hindrance);
+        if let Some(on) = e.checked {
+            response.widget_info(|| egui::WidgetInfo::selected(egui::Role::MenuItemCheckBox, true, on, &e.title));
         }
-    }
-
-    fn view_menu_ui(&mut self, ui: &mut Ui) {
-        ui.set_min_width(200.0);
-        for (n, view) in self.views.iter().enumerate() {
-            let (id, shown) = (view.id(), self.layout.is_shown(view.id()));
-            let keys = keys::panel(n).map(|s| ui.ctx().format_shortcut(&s)).unwrap_or_default();
-            let tick = if shown { "✓" } else { " " };
-            let button = Button::new((tick, view.title())).shortcut_text(keys);
-            if ui.add(button).clicked() {
-                self.wishes.push(Wish::Toggle(id));
-            }
-        }
-        ui.separator();
-        self.item(ui, true, "Reset layout", None, Wish::ResetLayout);
-        ui.separator();
-        for choice in ThemeChoice::ALL {
-            if ui.radio(self.state.theme == choice, format!("{} theme", choice.label())).clicked() {
-                self.wishes.push(Wish::Theme(choice));
-            }
-        }
-    }
-
-    fn item(&mut self, ui: &mut Ui, enabled: bool, text: &str, keys: Option<KeyboardShortcut>, wish: Wish) {
-        let mut button = Button::new(text);
-        if let Some(k) = keys {
-            button = button.shortcut_text(ui.ctx().format_shortcut(&k));
-        }
-        if ui.add_enabled(enabled, button).clicked() {
-            self.wishes.push(wish);
+        let response = if e.tip.is_empty() { response } else { response.on_hover_text(&e.tip) };
+        if response.clicked() {
+            self.wishes.push(e.wish.clone());
         }
     }
 }

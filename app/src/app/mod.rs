@@ -3,17 +3,23 @@
 //! [`App::logic`] takes the worker's events and carries out wishes; [`App::ui`] only draws, and collects wishes. Nothing here
 //! waits: whatever takes time is a command to the worker or a thread of its own.
 
+mod about;
 mod banner;
+mod commands;
 mod dialogs;
 mod dock;
 mod events;
+mod finder;
 mod keys;
 mod menu;
 mod overlay;
+mod session;
+mod settings;
 mod start;
 mod state;
 mod status;
 mod toolbar;
+mod undo;
 mod window;
 
 use std::path::PathBuf;
@@ -25,18 +31,23 @@ use profiler::Trace;
 use studies::{Device, Inspection, Settings};
 
 use crate::live::LiveServer;
+use crate::log_book::{self, LogBook};
 use crate::runs::Runs;
 use crate::theme::{self, Theme};
 use crate::view::{Action, Facts, Profile, Selection, View, ViewCx};
-use crate::worker::{Command, Worker};
+use crate::worker::{Command, Wake, Worker};
 
 pub use dock::Layout;
+pub use session::Session;
+pub use settings::Look;
 pub use state::{State, Store, ThemeChoice};
 pub use window::{open_window, require_adapter};
 
 use banner::Failure;
 use dialogs::Dialogs;
-use status::Log;
+use finder::Finder;
+use session::Queue;
+use undo::History;
 
 /// What the user asked for, by menu, key, button or view.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +62,23 @@ enum Wish {
     ResetLayout,
     Theme(ThemeChoice),
     Live(bool),
+    CloseTrace,
+    CloseAll,
+    ShowRun(usize),
+    Select(profiler::LayerId),
+    Undo,
+    Redo,
+    /// Back or forward through what was selected.
+    Go(bool),
+    /// A view's own command: its id and the command's.
+    ViewCommand(&'static str, &'static str),
+    Settings(Box<Settings>),
+    Scale(f32),
+    StartPage,
+    Find,
+    Palette,
+    SettingsDialog,
+    About,
     Help,
     Quit,
 }
@@ -59,6 +87,14 @@ impl Wish {
     fn open(path: impl Into<PathBuf>) -> Wish {
         Wish::Do(Action::Open(path.into()))
     }
+}
+
+/// What lies over the window; one at a time.
+enum Sheet {
+    Finder(Box<Finder>),
+    Settings,
+    About,
+    Help,
 }
 
 /// The model on show.
@@ -75,6 +111,8 @@ struct OpenModel {
 /// The program's window.
 pub struct App {
     worker: Worker,
+    /// A second one for what should not wait for a study: files to write, the history.
+    clerk: Worker,
     store: Store,
     state: State,
     layout: Layout,
@@ -82,14 +120,24 @@ pub struct App {
     model: Option<OpenModel>,
     runs: Runs,
     facts: Facts,
+    /// The words that the history was last searched for.
+    searched: String,
     selection: Selection,
     devices: Vec<Device>,
     wishes: Vec<Wish>,
     failure: Option<Failure>,
-    log: Log,
+    log: LogBook,
     dialogs: Dialogs,
     live: Option<LiveServer>,
-    help: bool,
+    sheet: Option<Sheet>,
+    history: History,
+    /// A person did something since the last note in the history.
+    touched: bool,
+    queue: Queue,
+    /// The panels are shown though nothing is open.
+    panels_wanted: bool,
+    /// The scale under the settings' slider while it is dragged.
+    scale_drawn: Option<f32>,
     title: String,
     /// What draws the window, in words.
     adapter: String,
@@ -99,9 +147,9 @@ impl App {
     /// A window over the user's own state.
     pub fn new(ctx: &egui::Context, mut store: Store) -> anyhow::Result<Self> {
         let (state, note) = store.load();
-        let mut app = Self::with_state(ctx, store, state)?;
+        let app = Self::with_state(ctx, store, state)?;
+        log_book::listen(&app.log);
         if let Some(note) = note {
-            log::warn!("{note}");
             app.log.warn(note);
         }
         app.worker.send(Command::Devices);
@@ -112,27 +160,37 @@ impl App {
         theme::install(ctx);
         ctx.set_theme(state.theme.preference());
         let repaint = ctx.clone();
-        let worker = Worker::start(Arc::new(move |after: Duration| repaint.request_repaint_after(after)))?;
+        let wake: Wake = Arc::new(move |after: Duration| repaint.request_repaint_after(after));
+        let (worker, clerk) = (Worker::start(wake.clone())?, Worker::start(wake)?);
+        let log = LogBook::default();
+        state.look.apply(ctx);
         let views = crate::views::all();
         let ids: Vec<&str> = views.iter().map(|v| v.id()).collect();
-        let layout = state.layout.clone().filter(|l| l.fits(&ids)).unwrap_or_default();
+        let layout = state.layout.clone().and_then(|l| l.completed(&ids)).unwrap_or_default();
         Ok(App {
             worker,
+            clerk,
             store,
             state,
             layout,
             views,
             model: None,
             runs: Runs::default(),
-            facts: Facts::default(),
+            facts: Facts { log: log.clone(), ..Facts::default() },
+            searched: String::new(),
             selection: Selection::default(),
             devices: Vec::new(),
             wishes: Vec::new(),
             failure: None,
-            log: Log::default(),
+            log,
             dialogs: Dialogs::default(),
             live: None,
-            help: false,
+            sheet: None,
+            history: History::default(),
+            touched: false,
+            queue: Queue::default(),
+            panels_wanted: false,
+            scale_drawn: None,
             title: String::new(),
             adapter: String::new(),
         })
@@ -171,13 +229,15 @@ impl App {
 
     /// Takes what happened since the last frame: the worker's events, dialogs, and the user's wishes.
     pub fn logic(&mut self, ctx: &egui::Context) {
-        while let Some(event) = self.worker.poll() {
+        while let Some(event) = self.worker.poll().or_else(|| self.clerk.poll()) {
             self.on_event(event);
         }
-        self.wishes.extend(self.dialogs.poll(&mut self.log));
+        self.wishes.extend(self.dialogs.poll(&self.log));
         for wish in std::mem::take(&mut self.wishes) {
+            self.touched = true;
             self.perform(ctx, wish);
         }
+        self.open_next();
         self.inspect_if_needed();
         let title = match (&self.model, self.runs.current()) {
             (Some(m), _) => format!("{} - Stratoscope", crate::worker::file_name(&m.path)),
@@ -194,13 +254,14 @@ impl App {
     pub fn ui(&mut self, ui: &mut egui::Ui) {
         let ctx = ui.ctx().clone();
         let theme = Theme::of(&ctx);
+        settings::begin_frame(&self.state.look);
         self.keys(&ctx);
         self.take_drops(&ctx);
         ui.painter().rect_filled(ui.max_rect(), 0.0, theme.surface[0]);
         self.toolbar_ui(ui, theme);
         self.status_ui(ui, theme);
         self.banner_ui(ui, theme);
-        let nothing_open = self.model.is_none() && self.runs.current().is_none();
+        let nothing_open = self.model.is_none() && self.runs.current().is_none() && !self.panels_wanted;
         egui::CentralPanel::no_frame().show(ui, |ui| {
             if nothing_open {
                 self.start_ui(ui, theme);
@@ -209,17 +270,34 @@ impl App {
             }
         });
         self.help_ui(&ctx, theme);
+        self.settings_ui(&ctx, theme);
+        self.about_ui(&ctx, theme);
+        self.finder_ui(&ctx, theme);
         self.drop_overlay_ui(&ctx, theme);
         if !self.wishes.is_empty() || self.selection.hover_changed() {
             // Wishes are carried out by `logic`, before the next frame.
             ctx.request_repaint();
         }
+        self.note_moment(&ctx);
         self.keep_state(&ctx);
     }
 
     fn dock_ui(&mut self, ui: &mut egui::Ui, theme: &'static Theme) {
-        let mut actions = Vec::new();
         self.selection.begin_frame();
+        self.with_views(theme, |layout, views, cx| {
+            ui.spacing_mut().item_spacing.y = 0.0;
+            crate::views::summary::strip(ui, cx);
+            layout.ui(ui, views, cx);
+        });
+    }
+
+    /// Lends the views with what they are given, and takes what they ask for.
+    fn with_views(
+        &mut self,
+        theme: &'static Theme,
+        use_them: impl FnOnce(&mut Layout, &mut [Box<dyn View>], &mut ViewCx<'_>),
+    ) {
+        let mut actions = Vec::new();
         let mut cx = ViewCx {
             profile: self.runs.current().map(|r| &*r.profile),
             model: self.model.as_ref().and_then(|m| m.inspection.as_ref()),
@@ -231,9 +309,7 @@ impl App {
             theme,
             actions: &mut actions,
         };
-        ui.spacing_mut().item_spacing.y = 0.0;
-        crate::views::summary::strip(ui, &mut cx);
-        self.layout.ui(ui, &mut self.views, &mut cx);
+        use_them(&mut self.layout, &mut self.views, &mut cx);
         self.wishes.extend(actions.into_iter().map(Wish::Do));
     }
 
@@ -254,7 +330,7 @@ impl App {
             )
         });
         if free {
-            self.state.window = [size.x, size.y];
+            self.state.window = [size.x, size.y].map(|v| v * ctx.zoom_factor());
         }
         if let_go {
             self.save_state();
@@ -263,8 +339,9 @@ impl App {
 
     fn save_state(&mut self) {
         self.state.layout = Some(self.layout.clone());
+        self.state.session = self.session();
         if let Err(e) = self.store.save(&self.state) {
-            self.log.warn_once(format!("the window's state could not be saved: {e}"));
+            self.log.warn(format!("the window's state could not be saved: {e}"));
         }
     }
 }

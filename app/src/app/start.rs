@@ -88,7 +88,7 @@ impl App {
         for edge in edges(rect.shrink(0.5)) {
             ui.painter().extend(egui::Shape::dashed_line(&edge, stroke, 4.0, 4.0));
         }
-        let keys = ui.ctx().format_shortcut(&super::keys::OPEN);
+        let keys = self.entries().iter().find(|e| e.id == "open").map(|e| e.first_key(ui.ctx())).unwrap_or_default();
         ui.painter().text(
             rect.center() - vec2(0.0, 9.0),
             Align2::CENTER_CENTER,

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use studies::Settings;
 
 use super::dock::Layout;
+use super::session::Session;
+use super::settings::Look;
 use crate::view::Preferences;
 
 /// How many recent files are kept.
@@ -62,6 +64,12 @@ pub struct State {
     pub preferences: Preferences,
     /// Files that were opened, newest first.
     pub recent: Vec<PathBuf>,
+    /// Size, motion and units.
+    pub look: Look,
+    /// What was open when the program ended.
+    pub session: Session,
+    /// The commands that were last chosen in the palette, newest first.
+    pub used_commands: Vec<String>,
     /// The window's inner size in points.
     pub window: [f32; 2],
 }
@@ -74,6 +82,9 @@ impl Default for State {
             settings: Settings::default(),
             preferences: Preferences::default(),
             recent: Vec::new(),
+            look: Look::default(),
+            session: Session::default(),
+            used_commands: Vec::new(),
             window: [1440.0, 900.0],
         }
     }
@@ -110,6 +121,16 @@ impl Store {
     /// A store that keeps nothing.
     pub fn none() -> Self {
         Store { path: None, written: String::new() }
+    }
+
+    /// False for one that keeps nothing.
+    pub fn keeps(&self) -> bool {
+        self.path.is_some()
+    }
+
+    /// Where it is kept.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// What was kept. A file that can't be read is set aside, and the second value says so.
@@ -170,6 +191,7 @@ fn read(path: &Path) -> Result<Option<(State, String)>, String> {
         state.window = State::default().window;
     }
     state.recent.truncate(RECENT);
+    state.look = state.look.with_scale(state.look.scale);
     Ok(Some((state, text)))
 }
 

@@ -1,60 +1,12 @@
 //! The status bar: what measured and how, and what happened.
 
-use std::collections::VecDeque;
-use std::time::Instant;
+use egui::{Align, Button, Color32, Frame, Label, Layout, Margin, Panel, RichText, Ui};
 
-use egui::{Align, Color32, Frame, Label, Layout, Margin, Panel, Popup, RichText, ScrollArea, Ui};
-use profiler::Severity;
-
-use super::App;
+use super::{App, Wish};
 use crate::format;
+use crate::log_book::Level;
 use crate::theme::{PAD, STATUS_HEIGHT, Theme};
-
-/// How many lines the log keeps.
-const LINES: usize = 200;
-
-/// What happened since the start, for people.
-pub struct Log {
-    lines: VecDeque<(Instant, Severity, String)>,
-    start: Instant,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Log { lines: VecDeque::new(), start: Instant::now() }
-    }
-}
-
-impl Log {
-    /// Something went as it should.
-    pub fn info(&mut self, text: String) {
-        self.add(Severity::Ok, text);
-    }
-
-    /// Something to know.
-    pub fn warn(&mut self, text: String) {
-        self.add(Severity::Warn, text);
-    }
-
-    /// As [`Log::warn`], unless it is the newest line already.
-    pub fn warn_once(&mut self, text: String) {
-        if self.lines.back().is_none_or(|l| l.2 != text) {
-            self.warn(text);
-        }
-    }
-
-    /// Something failed.
-    pub fn error(&mut self, text: String) {
-        self.add(Severity::Bad, text);
-    }
-
-    fn add(&mut self, severity: Severity, text: String) {
-        if self.lines.len() == LINES {
-            self.lines.pop_front();
-        }
-        self.lines.push_back((Instant::now(), severity, text));
-    }
-}
+use crate::view::Action;
 
 impl App {
     pub(super) fn status_ui(&mut self, ui: &mut Ui, theme: &Theme) {
@@ -82,7 +34,7 @@ impl App {
                         ns => format!("\nCPU and GPU clocks agree within {}", format::duration(ns as f64)),
                     };
                     let tip = format!(
-                        "How time was taken; smallest step {}{error}",
+                        "The clock behind every time of this trace.\nIts smallest step is {}{error}",
                         format::duration(clock.resolution_ns as f64)
                     );
                     weak(ui, theme, &clock.strategy, &tip);
@@ -98,34 +50,32 @@ impl App {
         }
     }
 
-    fn log_ui(&self, ui: &mut Ui, theme: &Theme) {
-        let Some((_, severity, newest)) = self.log.lines.back() else { return };
-        let color = color(theme, *severity);
-        let text = egui::Button::new(RichText::new(newest).small().color(color)).frame(false).truncate();
-        let button = ui.add(text).on_hover_text("Show the log");
-        Popup::menu(&button).show(|ui| {
-            ui.set_width(560.0);
-            ScrollArea::vertical().max_height(320.0).stick_to_bottom(true).show(ui, |ui| {
-                for (at, severity, text) in &self.log.lines {
-                    let after = at.duration_since(self.log.start).as_secs_f64();
-                    ui.horizontal_top(|ui| {
-                        ui.label(RichText::new(format!("{after:8.1} s")).small().monospace().color(theme.text_weak));
-                        ui.add(
-                            Label::new(RichText::new(text).color(self::color(theme, *severity)))
-                                .wrap()
-                                .selectable(true),
-                        );
-                    });
-                }
-            });
-        });
+    /// The newest line and how many there are; opens the log.
+    fn log_ui(&mut self, ui: &mut Ui, theme: &Theme) {
+        let Some(newest) = self.log.last() else { return };
+        let (lines, bad) = self.log.counts();
+        let words = match bad {
+            0 => format::plural(lines, "line"),
+            _ => format::plural(bad, "warning"),
+        };
+        let color = if bad > 0 { theme.warn } else { theme.text_weak };
+        let button = |text: &str, color| Button::new(RichText::new(text).small().color(color)).frame(false).truncate();
+        let count = ui.add(button(&words, color));
+        count.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, format!("Log: {words}")));
+        let tip = format!("{} in the log, {bad} of them warnings or errors: open it", format::plural(lines, "line"));
+        let text = newest.text.lines().next().unwrap_or_default();
+        let line = ui.add(button(text, level_color(theme, newest.level))).on_hover_text(&newest.text);
+        if count.on_hover_text(tip).clicked() || line.clicked() {
+            self.wishes.push(Wish::Do(Action::Show("log")));
+        }
     }
 }
 
-fn color(theme: &Theme, severity: Severity) -> Color32 {
-    match severity {
-        Severity::Ok => theme.text_weak,
-        s => theme.severity(s),
+fn level_color(theme: &Theme, level: Level) -> Color32 {
+    match level {
+        Level::Error => theme.bad,
+        Level::Warn => theme.warn,
+        _ => theme.text_weak,
     }
 }
 

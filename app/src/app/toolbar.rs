@@ -1,27 +1,18 @@
 //! The toolbar: what to run, on what, how, and how far it is.
 
 use egui::{Align, Align2, ComboBox, Frame, Layout, Margin, Panel, RichText, Sense, Ui, vec2};
-use studies::{Budget, DeviceChoice, Precision};
+use studies::{DeviceChoice, Precision};
 
-use super::{App, Wish, keys};
+use super::commands::{BUDGETS, budget_text, thread_choices, threads_text};
+use super::{App, Wish};
 use crate::format;
 use crate::theme::{self, PAD, TOOLBAR_HEIGHT, Theme};
 use crate::view::Action;
 use crate::worker::{Running, file_name};
 
-/// The budgets on offer.
-const BUDGETS: [Budget; 7] = [
-    Budget::Seconds(1.0),
-    Budget::Seconds(3.0),
-    Budget::Seconds(10.0),
-    Budget::Seconds(30.0),
-    Budget::Runs(10),
-    Budget::Runs(100),
-    Budget::Runs(1000),
-];
-
-/// Below this width the less used controls move into a menu.
-const NARROW: f32 = 1180.0;
+/// Below this width the less used controls move into a menu; below the other the menus become one.
+const NARROW: f32 = 1500.0;
+const VERY_NARROW: f32 = 1180.0;
 
 impl App {
     pub(super) fn toolbar_ui(&mut self, ui: &mut Ui, theme: &Theme) {
@@ -29,11 +20,12 @@ impl App {
         Panel::top("toolbar").exact_size(TOOLBAR_HEIGHT).resizable(false).frame(frame).show(ui, |ui| {
             ui.horizontal_centered(|ui| {
                 ui.spacing_mut().item_spacing.x = 6.0;
-                let narrow = ui.available_width() < NARROW;
+                let width = ui.available_width();
+                let narrow = width < NARROW;
                 ui.scope(|ui| {
                     ui.visuals_mut().button_frame = false;
                     ui.spacing_mut().item_spacing.x = 14.0;
-                    self.menus_ui(ui);
+                    self.menus_ui(ui, width < VERY_NARROW);
                 });
                 divider(ui, theme);
                 self.model_ui(ui);
@@ -41,11 +33,12 @@ impl App {
                     self.device_ui(ui);
                     self.precision_ui(ui);
                     if narrow {
-                        ui.menu_button("More", |ui| {
+                        let more = ui.menu_button("More", |ui| {
                             self.budget_ui(ui);
                             self.threads_ui(ui);
                             self.fusion_ui(ui);
                         });
+                        more.response.on_hover_text("How long to measure, threads, fusion");
                     } else {
                         self.budget_ui(ui);
                         self.threads_ui(ui);
@@ -54,7 +47,10 @@ impl App {
                 });
                 divider(ui, theme);
                 self.run_ui(ui, theme);
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| self.runs_ui(ui));
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    self.find_ui(ui, theme, width < VERY_NARROW);
+                    self.runs_ui(ui);
+                });
             });
         });
     }
@@ -63,15 +59,16 @@ impl App {
         let name = self.model.as_ref().map_or("Open a model".to_owned(), |m| file_name(&m.path));
         let tip = self.model.as_ref().map_or(String::new(), |m| m.path.display().to_string());
         let button = ui.menu_button(shortened(&name, 28), |ui| {
+            let entries = self.entries();
             ui.set_min_width(220.0);
-            if ui.add(egui::Button::new("Open...").shortcut_text(ui.ctx().format_shortcut(&keys::OPEN))).clicked() {
-                self.wishes.push(Wish::Do(Action::OpenDialog));
+            for e in entries.iter().filter(|e| e.id == "open") {
+                self.item_ui(ui, e);
             }
             ui.separator();
-            self.samples_ui(ui);
+            self.submenu_ui(ui, "File", "Sample");
             if !self.state.recent.is_empty() {
                 ui.separator();
-                self.recent_ui(ui);
+                self.submenu_ui(ui, "File", "Open recent");
             }
         });
         if !tip.is_empty() {
@@ -127,17 +124,14 @@ impl App {
     }
 
     fn threads_ui(&mut self, ui: &mut Ui) {
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let threads = &mut self.state.settings.threads;
-        let text = |t: Option<usize>| t.map_or("All cores".to_owned(), |n| format::plural(n, "thread"));
-        let response = ComboBox::from_id_salt("threads").selected_text(text(*threads)).width(0.0).show_ui(ui, |ui| {
-            ui.selectable_value(threads, None, text(None)).on_hover_text("One thread per physical core");
-            let counts = std::iter::successors(Some(1usize), |n| Some(n * 2)).take_while(|&n| n < cores).chain([cores]);
-            for n in counts {
-                ui.selectable_value(threads, Some(n), text(Some(n)));
-            }
-        });
-        response.response.on_hover_text("CPU threads");
+        let response =
+            ComboBox::from_id_salt("threads").selected_text(threads_text(*threads)).width(0.0).show_ui(ui, |ui| {
+                for t in thread_choices() {
+                    ui.selectable_value(threads, t, threads_text(t));
+                }
+            });
+        response.response.on_hover_text("CPU threads; all cores means one per physical core");
     }
 
     fn fusion_ui(&mut self, ui: &mut Ui) {
@@ -157,13 +151,12 @@ impl App {
             running => {
                 let can = self.can_run();
                 ui.add_enabled_ui(can, |ui| {
-                    let keys = ui.ctx().format_shortcut(&keys::RUN);
                     let run = crate::draw::primary_button(ui, theme, "Run");
-                    if run.on_hover_text(format!("Measure latency and memory  ({keys})")).clicked() {
+                    if run.on_hover_ui(|ui| self.tip_ui(ui, "run")).clicked() {
                         self.wishes.push(Wish::Do(Action::Run));
                     }
                     let compare = ui.button("Compare precisions");
-                    if compare.on_hover_text("f16, bf16, int8 and int4 against f32, layer by layer").clicked() {
+                    if compare.on_hover_ui(|ui| self.tip_ui(ui, "compare-precisions")).clicked() {
                         self.wishes.push(Wish::Do(Action::RunAccuracy));
                     }
                 });
@@ -172,6 +165,33 @@ impl App {
                     ui.label(RichText::new(r.what).small().color(theme.text_weak));
                 }
             }
+        }
+    }
+
+    /// What the registry says about an action, with its keys.
+    fn tip_ui(&self, ui: &mut Ui, id: &str) {
+        if let Some(e) = self.entries().iter().find(|e| e.id == id) {
+            let keys = e.key_text(ui.ctx());
+            ui.label(if keys.is_empty() { e.tip.clone() } else { format!("{}  ({keys})", e.tip) });
+        }
+    }
+
+    /// What looks like a field and opens the search, and the palette's button.
+    fn find_ui(&mut self, ui: &mut Ui, theme: &Theme, narrow: bool) {
+        let open = self.model.is_some() || self.runs.current().is_some();
+        let palette = ui.button("»").on_hover_text("Command palette: every action by name  (Ctrl+Shift+P)");
+        palette.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, "Command palette"));
+        if palette.clicked() {
+            self.wishes.push(Wish::Palette);
+        }
+        let words = RichText::new("Find").color(theme.text_weak);
+        let field =
+            egui::Button::new(words).fill(theme.surface[2]).min_size(vec2(if narrow { 0.0 } else { 96.0 }, 24.0));
+        let field = if narrow { field } else { field.shortcut_text("Ctrl+K") };
+        let field = ui.add_enabled(open, field).on_disabled_hover_text("Open a model or a trace first");
+        field.widget_info(|| egui::WidgetInfo::labeled(egui::Role::SearchInput, open, "Find a layer or node"));
+        if field.on_hover_text("Find a layer or node by name and select it").clicked() {
+            self.wishes.push(Wish::Find);
         }
     }
 
@@ -192,11 +212,7 @@ impl App {
             });
         response.response.on_hover_text("The traces that are open");
         if let (true, Some(i)) = (chosen != current, chosen) {
-            self.runs.show(i);
-            self.selection.select(None);
-            if let (Some(live), Some(run)) = (&self.live, self.runs.current()) {
-                live.show(run.profile.trace.clone());
-            }
+            self.wishes.push(Wish::ShowRun(i));
         }
     }
 }
@@ -231,13 +247,6 @@ fn divider(ui: &mut Ui, theme: &Theme) {
     ui.painter().vline(rect.center().x, rect.y_range(), theme.line());
 }
 
-fn budget_text(b: Budget) -> String {
-    match b {
-        Budget::Seconds(s) => format!("{} s", format!("{s:.1}").trim_end_matches(".0")),
-        Budget::Runs(n) => format::plural(n as usize, "run"),
-    }
-}
-
 /// A text cut at its end, for buttons that must not push the others away.
 fn shortened(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
@@ -251,10 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn budgets_in_words() {
-        assert_eq!(budget_text(Budget::Seconds(3.0)), "3 s");
-        assert_eq!(budget_text(Budget::Seconds(0.5)), "0.5 s");
-        assert_eq!(budget_text(Budget::Runs(1)), "1 run");
+    fn long_names_are_cut() {
         assert_eq!(shortened("abcdef", 4), "abc…");
         assert_eq!(shortened("abcd", 4), "abcd");
     }

@@ -10,8 +10,9 @@ use super::{App, Store};
 /// What to do instead, wherever there is nothing to draw on.
 const HEADLESS: &str = "without a window, `stratoscope profile [MODEL]` measures and prints (see `stratoscope --help`)";
 
-/// Opens the window with these files in it, and returns when it is closed.
-pub fn open_window(paths: Vec<PathBuf>) -> anyhow::Result<()> {
+/// Opens the window with these files in it, or with those that were open when it was last closed unless it is to be
+/// `fresh`, and returns when it is closed.
+pub fn open_window(paths: Vec<PathBuf>, fresh: bool) -> anyhow::Result<()> {
     if let Some(missing) = missing_display(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty())) {
         bail!("there is no display to open a window on ({missing}); {HEADLESS}");
     }
@@ -31,6 +32,9 @@ pub fn open_window(paths: Vec<PathBuf>) -> anyhow::Result<()> {
         if let Some(render) = &cc.wgpu_render_state {
             let info = render.adapter.get_info();
             app.adapter = format!("{} ({:?})", info.name, info.backend);
+        }
+        if paths.is_empty() && !fresh {
+            app.restore_session();
         }
         for path in paths {
             app.open(path);

@@ -3,6 +3,7 @@
 mod accuracy;
 mod convert;
 mod devices;
+mod history;
 mod inspect;
 mod measure;
 mod profile;
@@ -11,6 +12,7 @@ mod report;
 mod screenshot;
 mod table;
 mod verify;
+mod what_if;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -42,6 +44,8 @@ commands! {
     Convert convert,
     Screenshot screenshot,
     Devices devices,
+    History history,
+    WhatIf what_if,
 }
 
 /// How a command ended that did not fail.
@@ -79,19 +83,23 @@ struct WindowArgs {
     /// Models (.onnx, sample:ID) or traces (.scope, .puffin, Chrome JSON) to open in the window
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Start without the files that were open when the program ended
+    #[arg(long)]
+    fresh: bool,
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error"))
+    let terminal = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error"))
         .filter_module("wgpu_hal", log::LevelFilter::Off)
-        .init();
+        .build();
+    crate::log_book::install(terminal);
     // A user has no use for a backtrace: the message and its place are enough to report a bug.
     std::panic::set_hook(Box::new(|info| log::error!("{info}")));
     let result = catch_unwind(AssertUnwindSafe(|| match cli.command {
         Some(command) => command.run(),
-        None => crate::app::open_window(cli.window.paths).map(|()| Outcome::Fine),
+        None => crate::app::open_window(cli.window.paths, cli.window.fresh).map(|()| Outcome::Fine),
     }));
     let message = match result {
         Ok(Ok(Outcome::Fine)) => return ExitCode::SUCCESS,

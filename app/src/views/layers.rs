@@ -195,7 +195,7 @@ impl Scales {
             flops: Scale::count(most(Field::Flops)),
             flops_rate: Scale::count(most(Field::FlopsRate)),
             bytes: Scale::bytes(most(Field::Bytes)),
-            bytes_rate: Scale::bytes(most(Field::BytesRate)),
+            bytes_rate: Scale::bytes_rate(most(Field::BytesRate)),
             longest: most(Field::Share),
         }
     }

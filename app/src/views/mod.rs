@@ -2,8 +2,10 @@
 
 mod accuracy;
 mod flame;
+mod history;
 mod inspector;
 mod layers;
+mod log;
 mod memory;
 mod model;
 pub mod summary;
@@ -18,8 +20,10 @@ pub fn all() -> Vec<Box<dyn View>> {
         Box::<layers::LayersView>::default(),
         Box::<memory::MemoryView>::default(),
         Box::<accuracy::AccuracyView>::default(),
+        Box::<history::HistoryView>::default(),
         Box::<summary::SummaryView>::default(),
         Box::<inspector::InspectorView>::default(),
+        Box::<log::LogView>::default(),
     ]
 }
 
