@@ -19,14 +19,29 @@ pub struct Options {
     pub dark: bool,
     /// A button, tab or choice to press before the picture is taken, by its label.
     pub press: Option<&'static str>,
+    /// Where to click before the picture is taken, in points.
+    pub click: Option<[f32; 2]>,
     /// Where the pointer rests, in points.
     pub pointer: Option<[f32; 2]>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { size: [900.0, 560.0], dark: true, press: None, pointer: None }
+        Options { size: [900.0, 560.0], dark: true, press: None, click: None, pointer: None }
     }
+}
+
+/// What a view is shown.
+#[derive(Default)]
+pub struct Scene<'a> {
+    /// The trace on show.
+    pub profile: Option<&'a Profile>,
+    /// The open model.
+    pub model: Option<&'a Inspection>,
+    /// The open traces.
+    pub runs: Runs,
+    /// What the worker found out.
+    pub facts: Facts,
 }
 
 /// A picture of one view by its id, with the longest layer selected. Needs an adapter to draw with.
@@ -36,13 +51,19 @@ pub fn render_view(
     model: Option<&Inspection>,
     options: Options,
 ) -> anyhow::Result<RgbaImage> {
+    render_scene(id, &Scene { profile, model, ..Scene::default() }, options)
+}
+
+/// As [`render_view`], with all that a view may be shown.
+pub fn render_scene(id: &str, scene: &Scene<'_>, options: Options) -> anyhow::Result<RgbaImage> {
+    let &Scene { profile, model, ref runs, ref facts } = scene;
     let view = views::all().into_iter().find(|v| v.id() == id).ok_or_else(|| {
         let ids: Vec<&str> = views::all().iter().map(|v| v.id()).collect();
         anyhow!("\"{id}\" is no view: use one of {}", ids.join(", "))
     })?;
     let theme = if options.dark { Theme::dark() } else { Theme::light() };
     let (mut settings, mut selection) = (Settings::default(), Selection::default());
-    let (runs, facts, mut preferences) = (Runs::default(), Facts::default(), Preferences::default());
+    let mut preferences = Preferences::default();
     selection.select(profile.and_then(longest_layer));
     let mut harness = picture::harness(
         options.size.into(),
@@ -52,7 +73,7 @@ pub fn render_view(
             ui.painter().rect_filled(ui.max_rect(), 0.0, theme.surface[1]);
             selection.begin_frame();
             let (settings, selection, actions) = (&mut settings, &mut selection, &mut Vec::new());
-            let (runs, facts, preferences) = (&runs, &facts, &mut preferences);
+            let preferences = &mut preferences;
             let mut cx = ViewCx { profile, model, runs, facts, preferences, settings, selection, theme, actions };
             view.ui(ui, &mut cx);
         },
@@ -60,6 +81,11 @@ pub fn render_view(
     if let Some(label) = options.press {
         use egui_kittest::kittest::Queryable;
         harness.query_by_label(label).ok_or_else(|| anyhow!("nothing here is called \"{label}\""))?.click();
+        harness.run_ok();
+    }
+    if let Some([x, y]) = options.click {
+        harness.drag_at(egui::pos2(x, y));
+        harness.drop_at(egui::pos2(x, y));
         harness.run_ok();
     }
     if let Some([x, y]) = options.pointer {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use studies::{Inspection, Settings};
 
 use crate::draw::flame_index::Flame;
+use crate::draw::layer_figures::LayerFigures;
 use crate::draw::memory_index::MemoryIndex;
 use crate::draw::scopes::ScopeTree;
 use crate::log_book::LogBook;
@@ -114,7 +115,10 @@ pub enum HistoryAsk {
 /// How figures and pictures are shown: kept between starts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Preferences {}
+pub struct Preferences {
+    /// The table of layers.
+    pub layers: crate::views::layers::LayersPreferences,
+}
 
 /// What a view asks of the shell.
 #[derive(Clone, Debug, PartialEq)]
@@ -199,6 +203,8 @@ pub struct Profile {
     pub merged: Flame,
     /// Memory over the plan's steps.
     pub memory: MemoryIndex,
+    /// Figures of layers beyond their statistics.
+    pub figures: LayerFigures,
     /// What each layer is called on a graph or in a row: its place, without the operator's name where the place has one
     /// layer alone.
     pub labels: Vec<String>,
@@ -229,12 +235,13 @@ impl Profile {
             }
         }
         let scopes = ScopeTree::new(&trace.layers, &stats);
-        Profile {
+        let mut profile = Profile {
             audit: Audit::of(&trace),
             layer_badges,
             flame: Flame::of_spans(&trace, &scopes),
             merged: Flame::of_scopes(&scopes),
             memory: MemoryIndex::new(&trace, &stats),
+            figures: LayerFigures::default(),
             typical_run: typical_run(&trace),
             labels: scopes.labels(),
             scopes,
@@ -242,7 +249,10 @@ impl Profile {
             by_layer,
             layer_spans,
             trace,
-        }
+        };
+        let times = |i: usize| profile.times_of(LayerId(i as u32));
+        profile.figures = LayerFigures::new(&profile.trace, times, &profile.memory.steps);
+        profile
     }
 
     /// A layer's statistics; `None` if no measured run ran it.

@@ -10,6 +10,7 @@ fn stratoscope(args: &[&str]) -> Output {
 fn command() -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_stratoscope"));
     // No test may open a window or touch the user's state.
+    c.env("STRATOSCOPE_HISTORY", Path::new(env!("CARGO_TARGET_TMPDIR")).join("history"));
     c.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env_remove("WAYLAND_SOCKET").env_remove("RUST_LOG");
     c
 }

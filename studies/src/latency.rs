@@ -161,6 +161,7 @@ pub(crate) fn describe(
     meta.device = runner.device.clone();
     meta.device_kind = if runner.is_gpu() { "gpu" } else { "cpu" }.into();
     meta.threads = if runner.is_gpu() { 0 } else { runner.threads as u32 };
+    meta.cores = crate::devices::cpu().cores as u32;
     meta.precision = settings.precision.name().into();
     meta.simulated_precision = runner.plan.simulated;
     meta.fusion = settings.fusion;

@@ -3,6 +3,8 @@
 //! reports to a [`Control`], and yields a [`profiler::Trace`] or a report.
 
 mod accuracy;
+mod cache_sizes;
+pub mod ceilings;
 mod devices;
 mod evaluation;
 mod inputs;
@@ -13,6 +15,7 @@ pub mod samples;
 mod settings;
 mod structure;
 pub mod verify;
+mod what_if;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +28,8 @@ pub use inputs::{default_dims, make_inputs};
 pub use inspect::{InputInfo, Inspection, NodeInfo, inspect};
 pub use latency::{Profiled, profile};
 pub use settings::{Budget, Control, DeviceChoice, Fill, Precision, Progress, Settings, StudyError};
-pub use structure::source_nodes;
+pub use structure::{model_hash, source_nodes};
+pub use what_if::{Case, WhatIf, what_if};
 
 /// Opens a model file, or a sample by `sample:<id>`.
 pub fn open(path: &Path) -> Result<Arc<Model>, StudyError> {

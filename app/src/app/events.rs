@@ -183,11 +183,6 @@ impl App {
         self.model.is_some() && !self.is_measuring()
     }
 
-    /// True while a study runs.
-    pub(super) fn is_measuring(&self) -> bool {
-        self.worker.running().is_some_and(|r| r.study)
-    }
-
     pub(super) fn perform(&mut self, ctx: &egui::Context, wish: Wish) {
         match wish {
             Wish::Do(action) => self.act(ctx, action),

@@ -227,6 +227,42 @@ impl App {
         self.wishes.push(Wish::open(path));
     }
 
+    /// Measures the open model as soon as the window draws.
+    pub fn run(&mut self) {
+        self.wishes.push(Wish::Do(Action::Run));
+    }
+
+    /// Stops what is running.
+    pub fn cancel(&self) {
+        self.worker.cancel();
+    }
+
+    /// True while a study runs.
+    pub fn is_measuring(&self) -> bool {
+        self.worker.running().is_some_and(|r| r.study)
+    }
+
+    /// True once a model is open and was looked at.
+    pub fn is_ready(&self) -> bool {
+        self.model.as_ref().is_some_and(|m| m.inspection.is_some()) && self.worker.running().is_none()
+    }
+
+    /// The selected layer.
+    pub fn selected(&self) -> Option<profiler::LayerId> {
+        self.selection.layer
+    }
+
+    /// True if the view's panel is not hidden.
+    pub fn shows(&self, view: &str) -> bool {
+        self.layout.is_shown(view)
+    }
+
+    /// The files of the open model and traces.
+    pub fn open_files(&self) -> Vec<PathBuf> {
+        let traces = self.runs.all().iter().filter_map(|r| r.path.clone());
+        self.model.iter().map(|m| m.path.clone()).chain(traces).collect()
+    }
+
     /// Takes what happened since the last frame: the worker's events, dialogs, and the user's wishes.
     pub fn logic(&mut self, ctx: &egui::Context) {
         while let Some(event) = self.worker.poll().or_else(|| self.clerk.poll()) {

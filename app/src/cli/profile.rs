@@ -36,6 +36,12 @@ pub struct Args {
     /// Serve the runs to puffin_viewer when measured, until Ctrl-C
     #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, default_missing_value = DEFAULT_ADDRESS)]
     serve_puffin: Option<String>,
+    /// Don't keep this run in the history
+    #[arg(long)]
+    no_history: bool,
+    /// Tags for this run in the history; may repeat
+    #[arg(long, value_name = "TAG", conflicts_with = "no_history")]
+    tag: Vec<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -59,6 +65,12 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         save_outputs(dir, &outputs)?;
         terminal.say(&format!("Wrote {} outputs to {}", outputs.len(), dir.display()));
     }
+    if !args.no_history
+        && let Err(e) = keep(&trace, &args.tag)
+    {
+        // What was measured is worth more than the record of it.
+        terminal.say(&format!("warning: this run is not in the history: {e}"));
+    }
     let cancelled = terminal.control.clone();
     drop(terminal);
     if args.json {
@@ -78,6 +90,18 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome::Fine)
+}
+
+fn keep(trace: &Trace, tags: &[String]) -> Result<(), history::HistoryError> {
+    let history::Opened { mut history, note } = history::History::of_user()?;
+    if let Some(note) = note {
+        log::warn!("{note}");
+    }
+    let id = history.add(trace)?;
+    if !tags.is_empty() {
+        history.set_tags(id, &tags.join(" "))?;
+    }
+    Ok(())
 }
 
 fn save_outputs(dir: &Path, outputs: &[(String, graph::Tensor)]) -> anyhow::Result<()> {

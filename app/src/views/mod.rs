@@ -4,7 +4,7 @@ mod accuracy;
 mod flame;
 mod history;
 mod inspector;
-mod layers;
+pub mod layers;
 mod log;
 mod memory;
 mod model;
