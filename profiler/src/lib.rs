@@ -4,6 +4,7 @@
 //! This crate knows no graph and no engine.
 
 pub mod accuracy;
+pub mod advice;
 mod audit;
 pub mod compare;
 pub mod export;
@@ -13,6 +14,7 @@ mod group;
 pub mod import;
 mod memory;
 mod nest;
+mod packed;
 pub mod range;
 mod recorder;
 mod rollup;
@@ -21,6 +23,7 @@ pub mod sandwich;
 mod stats;
 mod trace;
 
+pub use advice::{Advice, Finding, advice};
 pub use audit::{Audit, Badge, Severity};
 pub use group::LayerSpans;
 pub use memory::Timeline;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::packed;
+
 macro_rules! id {
     ($(#[$m:meta])* $name:ident) => {
         $(#[$m])*
@@ -69,6 +71,8 @@ pub struct Meta {
     pub device_kind: String,
     /// CPU threads used; 0 if unknown.
     pub threads: u32,
+    /// Physical cores that the process may use; 0 if unknown.
+    pub cores: u32,
     /// `f32`, `f16`, `bf16`, `int8`, `int4`.
     pub precision: String,
     /// True where weights were only dequantised on load, so that latency and memory are not those of the real format.
@@ -265,20 +269,28 @@ pub enum Quality {
 #[serde(default)]
 pub struct Spans {
     /// The row.
+    #[serde(with = "packed")]
     pub track: Vec<TrackId>,
     /// The layer that it times, if any.
+    #[serde(with = "packed")]
     pub layer: Vec<Option<LayerId>>,
     /// Index into `names`; for layer spans the layer's name is shown instead.
+    #[serde(with = "packed")]
     pub name: Vec<u32>,
     /// Start.
+    #[serde(with = "packed")]
     pub start_ns: Vec<u64>,
     /// End; never before start.
+    #[serde(with = "packed")]
     pub end_ns: Vec<u64>,
     /// The enclosing span on the same track, if any.
+    #[serde(with = "packed")]
     pub parent: Vec<Option<SpanId>>,
     /// The inference that it belongs to, if any.
+    #[serde(with = "packed")]
     pub run: Vec<Option<RunId>>,
     /// How good the clock is.
+    #[serde(with = "packed")]
     pub quality: Vec<Quality>,
     /// Distinct names.
     pub names: Vec<String>,
@@ -381,6 +393,7 @@ pub struct Counter {
     /// `bytes`, `W`, `MHz`.
     pub unit: String,
     /// When.
+    #[serde(with = "packed")]
     pub time_ns: Vec<u64>,
     /// How much.
     pub value: Vec<f64>,
