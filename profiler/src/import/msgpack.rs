@@ -9,6 +9,8 @@ const MAX_COST: u64 = 2 << 30;
 const CONTAINER: u64 = size_of::<crate::Accuracy>() as u64 + 160;
 /// What any other value costs.
 const SCALAR: u64 = 24;
+/// What a byte of a packed column costs: it may be a row of the widest column.
+const PACKED: u64 = 8;
 /// The deepest nesting that a trace has is 7.
 const MAX_DEPTH: usize = 32;
 
@@ -17,6 +19,11 @@ pub(super) fn check_cost(mut bytes: &[u8]) -> Result<(), Problem> {
     // Values still to come at each level of nesting.
     let mut pending: Vec<u64> = vec![1];
     let mut cost = 0u64;
+    let mut unpacked = 0u64;
+    let mut packed = |length: u64| {
+        unpacked += length * PACKED;
+        length
+    };
     while let Some(left) = pending.last_mut() {
         if *left == 0 {
             pending.pop();
@@ -30,9 +37,12 @@ pub(super) fn check_cost(mut bytes: &[u8]) -> Result<(), Problem> {
             0x80..=0x8f => (0, Some(2 * u64::from(marker & 0x0f))),
             0x90..=0x9f => (0, Some(u64::from(marker & 0x0f))),
             0xa0..=0xbf => (u64::from(marker & 0x1f), None),
-            0xc4 | 0xd9 => (take(&mut bytes, 1)?, None),
-            0xc5 | 0xda => (take(&mut bytes, 2)?, None),
-            0xc6 | 0xdb => (take(&mut bytes, 4)?, None),
+            0xd9 => (take(&mut bytes, 1)?, None),
+            0xda => (take(&mut bytes, 2)?, None),
+            0xdb => (take(&mut bytes, 4)?, None),
+            0xc4 => (packed(take(&mut bytes, 1)?), None),
+            0xc5 => (packed(take(&mut bytes, 2)?), None),
+            0xc6 => (packed(take(&mut bytes, 4)?), None),
             0xcc | 0xd0 => (1, None),
             0xcd | 0xd1 => (2, None),
             0xca | 0xce | 0xd2 => (4, None),
@@ -47,7 +57,7 @@ pub(super) fn check_cost(mut bytes: &[u8]) -> Result<(), Problem> {
         bytes = bytes.get(skip as usize..).ok_or_else(|| damaged("the data end too early"))?;
         cost += skip + if values.is_some() { CONTAINER } else { SCALAR };
         if cost > MAX_COST {
-            return Err(Problem::TooLarge { what: "the decoded trace", limit: MAX_COST });
+            return Err(too_costly());
         }
         if let Some(values) = values {
             if pending.len() > MAX_DEPTH {
@@ -56,7 +66,12 @@ pub(super) fn check_cost(mut bytes: &[u8]) -> Result<(), Problem> {
             pending.push(values);
         }
     }
-    Ok(())
+    // The bytes are all there, so this is a bounded multiple of them.
+    if cost + unpacked > MAX_COST { Err(too_costly()) } else { Ok(()) }
+}
+
+fn too_costly() -> Problem {
+    Problem::TooLarge { what: "the decoded trace", limit: MAX_COST }
 }
 
 /// A big-endian number of `n` bytes.
@@ -80,6 +95,14 @@ mod tests {
             assert!(check_cost(&bytes[..n]).is_err(), "cut at {n} seed {}", random.seed);
         }
         check_cost(&rmp_serde::to_vec_named(&fixtures::many_spans(50_000)).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn packed_columns_cost_what_they_unpack_to() {
+        let blob = |length: u32| [&[0xc6], &length.to_be_bytes()[..], &vec![0; length as usize]].concat();
+        let most = (MAX_COST / (PACKED + 1)) as u32;
+        assert!(check_cost(&blob(most - 100)).is_ok());
+        assert!(matches!(check_cost(&blob(most + 100)), Err(Problem::TooLarge { .. })));
     }
 
     #[test]
