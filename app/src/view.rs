@@ -10,6 +10,7 @@ use profiler::{Audit, Badge, Layer, LayerId, LayerSpans, LayerStats, OpClass, Ru
 use serde::{Deserialize, Serialize};
 use studies::{Inspection, Settings};
 
+use crate::draw::flame_colors::ColorBy;
 use crate::draw::flame_index::Flame;
 use crate::draw::layer_figures::LayerFigures;
 use crate::draw::memory_index::MemoryIndex;
@@ -118,6 +119,8 @@ pub enum HistoryAsk {
 pub struct Preferences {
     /// The table of layers.
     pub layers: crate::views::layers::LayersPreferences,
+    /// What the colours of the flame graph say.
+    pub flame_colors: ColorBy,
 }
 
 /// What a view asks of the shell.
@@ -153,6 +156,8 @@ pub struct Selection {
     /// The layer under the pointer, in whichever view the pointer is; the shell clears it before each frame with
     /// [`Selection::begin_frame`].
     pub hovered: Option<LayerId>,
+    /// The stretch of time that was selected in the timeline, in nanoseconds of the trace.
+    pub range: Option<(u64, u64)>,
     hovered_before: Option<LayerId>,
 }
 

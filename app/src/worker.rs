@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use graph::Model;
 use profiler::Trace;
 use studies::{Control, Device, Inspection, Precision, Progress, Settings, StudyError};
@@ -226,7 +227,7 @@ fn run(command: Command, slot: &Slot, wake: &Wake) -> Event {
     });
     let progress = Progress { stage: String::new(), fraction: None, left: None };
     let study = matches!(command, Command::Profile(..) | Command::Accuracy(..) | Command::WhatIf(..));
-    let cancellable = study || matches!(command, Command::Open(..));
+    let cancellable = study || matches!(command, Command::Open(..) | Command::Save(..));
     let running = Running { what: what.clone(), since: now, cancellable, study, progress };
     *lock(slot) = Some(Job { running, control: control.clone(), woken: now + FIRST_LOOK });
     // Quick jobs end before this repaint, and then it draws their result.
@@ -257,15 +258,13 @@ fn execute(command: Command, control: &Control) -> anyhow::Result<Event> {
         Command::Accuracy(model, settings, schemes) => {
             Event::Compared(derive(Arc::new(studies::accuracy(&model, &settings, &schemes, control)?)))
         }
-        Command::WhatIf(model, settings) => {
-            Event::Planned(Arc::new(studies::what_if(&model, &settings, control)?))
-        }
+        Command::WhatIf(model, settings) => Event::Planned(Arc::new(studies::what_if(&model, &settings, control)?)),
         Command::Join { times, accuracy } => {
             let accuracy = accuracy.accuracy.clone();
             Event::Joined(derive(Arc::new(Trace { accuracy, ..(*times).clone() })))
         }
         Command::Save(trace, path) => {
-            profiler::export::write(&trace, &path)?;
+            save_apart(trace, path.clone(), control)?;
             Event::Saved(path)
         }
         Command::History(ask, search) => {
@@ -296,17 +295,48 @@ pub fn open(path: &Path) -> anyhow::Result<Opened> {
     open_with(path, &Control::silent())
 }
 
-/// As [`open`], in a thread of its own: once somebody asks to stop, this ends at once, and the thread at its next look.
+/// As [`open`], in a thread of its own: the thread ends at its next look.
 fn open_apart(path: PathBuf, control: &Control) -> anyhow::Result<Opened> {
-    let (answer, waiting) = sync_channel(1);
     let inner = control.clone();
-    let thread = std::thread::Builder::new().name("open".to_owned()).spawn(move || {
+    apart(control, move || open_with(&path, &inner))
+}
+
+/// Writes a trace beside its target and puts it there at the end, unless somebody asked to stop before.
+fn save_apart(trace: Arc<Trace>, path: PathBuf, control: &Control) -> anyhow::Result<()> {
+    // A link keeps pointing where it points; a pipe or a device is written to as it is.
+    let target = path.canonicalize().unwrap_or_else(|_| path.clone());
+    let format =
+        profiler::export::format_of(&path).filter(|_| std::fs::metadata(&target).map_or(true, |m| m.is_file()));
+    let Some(format) = format else { return Ok(profiler::export::write(&trace, &path)?) };
+    let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    let failed = path.display().to_string();
+    let aside = apart(control, move || {
+        let mut name = tempfile::Builder::new();
+        name.prefix(".stratoscope-");
+        let aside = name.tempfile_in(folder).context(failed.clone())?.into_temp_path();
+        (format.write)(&trace, &aside).map_err(|e| match e {
+            profiler::export::ExportError::Io { source, .. } => anyhow::Error::from(source).context(failed),
+            other => other.into(),
+        })?;
+        Ok(aside)
+    })?;
+    aside.persist(&target).with_context(|| path.display().to_string())
+}
+
+/// Does a job in a thread of its own: once somebody asks to stop, this ends at once and what the thread yields is dropped.
+fn apart<T: Send + 'static>(
+    control: &Control,
+    job: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let (answer, waiting) = sync_channel(1);
+    let thread = std::thread::Builder::new().name("file".to_owned()).spawn(move || {
         // Nobody waits for the answer once it is too late.
-        let _ = answer.send(open_with(&path, &inner));
+        let _ = answer.send(job());
     })?;
     loop {
         match waiting.recv_timeout(CANCEL_INTERVAL) {
-            Ok(opened) => return opened,
+            Ok(_) if control.is_cancelled() => return Err(StudyError::Cancelled.into()),
+            Ok(answer) => return answer,
             Err(RecvTimeoutError::Timeout) if control.is_cancelled() => return Err(StudyError::Cancelled.into()),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => match thread.join() {
@@ -390,6 +420,25 @@ mod tests {
 
     fn next(w: &Worker) -> Event {
         w.wait(Duration::from_secs(120)).expect("an event within two minutes")
+    }
+
+    #[test]
+    fn a_trace_is_saved_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let trace = Arc::new(profiler::fixtures::one_layer());
+        let target = dir.path().join("a.scope");
+        save_apart(trace.clone(), target.clone(), &Control::silent()).unwrap();
+        assert_eq!(*profiler::import::open(&target).unwrap().meta.model, *trace.meta.model);
+        let stopped = Control::silent();
+        stopped.cancel();
+        let other = dir.path().join("b.scope");
+        let e = save_apart(trace.clone(), other.clone(), &stopped).unwrap_err();
+        assert!(matches!(e.downcast_ref(), Some(StudyError::Cancelled)) && !other.exists());
+        let nowhere = dir.path().join("missing/c.scope");
+        let e = chain(&save_apart(trace.clone(), nowhere.clone(), &Control::silent()).unwrap_err());
+        assert!(e.contains("c.scope") && !e.contains(".stratoscope-"), "{e}");
+        let e = chain(&save_apart(trace, dir.path().join("d.what"), &Control::silent()).unwrap_err());
+        assert!(e.contains(".scope"), "{e}");
     }
 
     #[test]

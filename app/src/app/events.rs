@@ -228,7 +228,10 @@ impl App {
             Wish::Save(trace, path) => {
                 self.clerk.send(Command::Save(trace, path));
             }
-            Wish::Cancel => self.worker.cancel(),
+            Wish::Cancel => {
+                self.worker.cancel();
+                self.clerk.cancel();
+            }
             Wish::Toggle(id) => {
                 let shown = self.layout.is_shown(id);
                 self.layout.set_shown(id, !shown);

@@ -1,6 +1,7 @@
 //! The command line: one file per command, one line in the list below.
 
 mod accuracy;
+mod compare;
 mod convert;
 mod devices;
 mod history;
@@ -41,6 +42,7 @@ commands! {
     Profile profile,
     Accuracy accuracy,
     Verify verify,
+    Compare compare,
     Convert convert,
     Screenshot screenshot,
     Devices devices,
@@ -55,6 +57,19 @@ enum Outcome {
     Fine,
     /// Exit code 1: what was checked is not so.
     CheckFailed,
+    /// Exit code 3: what was checked can't be told from noise.
+    NoVerdict,
+}
+
+impl Outcome {
+    /// The exit code.
+    fn code(self) -> u8 {
+        match self {
+            Outcome::Fine => 0,
+            Outcome::CheckFailed => 1,
+            Outcome::NoVerdict => 3,
+        }
+    }
 }
 
 #[derive(Parser)]
@@ -68,7 +83,7 @@ enum Outcome {
         stratoscope model.onnx                       open a model in the window\n  \
         stratoscope profile                          profile the built-in sample, no display needed\n  \
         stratoscope profile model.onnx --out m.scope\n\n\
-        Exit codes: 0 fine, 1 a check failed, 2 bad usage or input.",
+        Exit codes: 0 fine, 1 a check failed, 2 bad usage or input, 3 no verdict.",
     args_conflicts_with_subcommands = true
 )]
 struct Cli {
@@ -102,8 +117,7 @@ pub fn main() -> ExitCode {
         None => crate::app::open_window(cli.window.paths, cli.window.fresh).map(|()| Outcome::Fine),
     }));
     let message = match result {
-        Ok(Ok(Outcome::Fine)) => return ExitCode::SUCCESS,
-        Ok(Ok(Outcome::CheckFailed)) => return ExitCode::from(1),
+        Ok(Ok(outcome)) => return ExitCode::from(outcome.code()),
         Ok(Err(e)) => chain(&e),
         Err(panic) => format!("internal error: {} (this is a bug in stratoscope)", panic_text(&*panic)),
     };

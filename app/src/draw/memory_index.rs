@@ -1,6 +1,9 @@
 //! What is alive at each step of the plan, made once per trace.
 
-use profiler::{LayerStats, Memory, MemoryClass, Trace};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use profiler::{LayerStats, Memory, MemoryClass, TensorLife, Trace};
 
 /// Bytes by class over the steps of the plan.
 #[derive(Clone, Debug, Default)]
@@ -11,8 +14,13 @@ pub struct MemoryIndex {
     pub peak: Option<usize>,
     /// Tensors with a place in the arena, by index into [`Memory::tensors`].
     pub arena: Vec<usize>,
+    /// Tensors that live for a part of the run, by index into [`Memory::tensors`], in rows where none overlaps another; each row
+    /// is in order of time.
+    pub rows: Vec<Vec<usize>>,
     /// Start of each step in a median run, and the end of the last: one more than there are steps. Empty without times.
     pub times: Vec<f64>,
+    /// True if the trace says which layers read each tensor.
+    pub knows_readers: bool,
 }
 
 impl MemoryIndex {
@@ -26,7 +34,7 @@ impl MemoryIndex {
         let mut change = vec![[0i128; MemoryClass::ALL.len()]; n + 1];
         let mut stated = 0u64;
         for t in &memory.tensors {
-            let (first, last) = (t.first.index().min(n - 1), t.last.index().min(n - 1).max(t.first.index().min(n - 1)));
+            let (first, last) = extent(t, n);
             change[first][t.class as usize] += i128::from(t.bytes);
             change[last + 1][t.class as usize] -= i128::from(t.bytes);
             if t.class == MemoryClass::Weights {
@@ -43,9 +51,10 @@ impl MemoryIndex {
                 now.map(|v| u64::try_from(v.max(0)).unwrap_or(u64::MAX))
             })
             .collect();
-        let peak = (0..n).max_by_key(|&i| (total(&steps[i]), std::cmp::Reverse(i)));
+        let peak = (0..n).max_by_key(|&i| (total(&steps[i]), Reverse(i)));
         let arena = (0..memory.tensors.len()).filter(|&i| memory.tensors[i].offset.is_some()).collect();
-        MemoryIndex { steps, peak, arena, times: times(n, stats) }
+        let knows_readers = memory.tensors.iter().any(|t| t.class == MemoryClass::Activations && !t.readers.is_empty());
+        MemoryIndex { steps, peak, arena, rows: rows(memory, n), times: times(n, stats), knows_readers }
     }
 
     /// The largest total.
@@ -55,11 +64,55 @@ impl MemoryIndex {
 
     /// Tensors alive at a step, largest first, by index into [`Memory::tensors`].
     pub fn alive_at(&self, memory: &Memory, step: usize) -> Vec<usize> {
-        let alive = |t: &profiler::TensorLife| t.first.index() <= step && step <= t.last.index();
+        let alive = |t: &TensorLife| t.first.index() <= step && step <= t.last.index();
         let mut list: Vec<usize> = (0..memory.tensors.len()).filter(|&i| alive(&memory.tensors[i])).collect();
-        list.sort_by_key(|&i| std::cmp::Reverse(memory.tensors[i].bytes));
+        list.sort_by_key(|&i| Reverse(memory.tensors[i].bytes));
         list
     }
+
+    /// What a step has to do with a tensor that is alive at it.
+    pub fn role(&self, tensor: &TensorLife, step: usize) -> Role {
+        if tensor.class != MemoryClass::Weights && tensor.producer.is_some_and(|l| l.index() == step) {
+            return Role::Makes;
+        }
+        match tensor.readers.binary_search_by_key(&step, |l| l.index()) {
+            Ok(_) => Role::Reads,
+            Err(_) if self.knows_readers => Role::Waits,
+            Err(_) => Role::Unknown,
+        }
+    }
+}
+
+/// What a step has to do with a tensor that is alive at it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It makes it.
+    Makes,
+    /// It reads it.
+    Reads,
+    /// It does neither: the tensor waits for a later step.
+    Waits,
+    /// The trace does not say who reads it.
+    Unknown,
+}
+
+impl Role {
+    /// A word for a cell.
+    pub fn label(self) -> &'static str {
+        match self {
+            Role::Makes => "made here",
+            Role::Reads => "read here",
+            Role::Waits => "waits",
+            Role::Unknown => "",
+        }
+    }
+}
+
+/// First and last step, inside of the plan.
+pub fn extent(t: &TensorLife, steps: usize) -> (usize, usize) {
+    let end = steps.saturating_sub(1);
+    let first = t.first.index().min(end);
+    (first, t.last.index().min(end).max(first))
 }
 
 /// All classes together.
@@ -67,20 +120,44 @@ pub fn total(step: &[u64; MemoryClass::ALL.len()]) -> u64 {
     step.iter().fold(0, |a, &b| a.saturating_add(b))
 }
 
+/// Every tensor but the weights in the first row that is free when it comes to be.
+fn rows(memory: &Memory, steps: usize) -> Vec<Vec<usize>> {
+    let tensors = &memory.tensors;
+    let mut order: Vec<usize> = (0..tensors.len()).filter(|&i| tensors[i].class != MemoryClass::Weights).collect();
+    // Large ones above small ones that begin with them.
+    order.sort_by_key(|&i| (extent(&tensors[i], steps).0, Reverse(tensors[i].bytes)));
+    let mut rows: Vec<Vec<usize>> = Vec::new();
+    let mut free: BinaryHeap<Reverse<usize>> = BinaryHeap::new();
+    let mut ends: BinaryHeap<Reverse<(usize, usize)>> = BinaryHeap::new();
+    for i in order {
+        let (first, last) = extent(&tensors[i], steps);
+        while let Some(&Reverse((end, row))) = ends.peek().filter(|e| e.0.0 < first) {
+            ends.pop();
+            free.push(Reverse(row));
+            debug_assert!(end < first);
+        }
+        let row = match free.pop() {
+            Some(Reverse(row)) => row,
+            None => {
+                rows.push(Vec::new());
+                rows.len() - 1
+            }
+        };
+        rows[row].push(i);
+        ends.push(Reverse((last, row)));
+    }
+    rows
+}
+
 fn times(n: usize, stats: &[LayerStats]) -> Vec<f64> {
     if stats.is_empty() {
         return Vec::new();
     }
-    let mut median = vec![0.0; n];
-    for s in stats {
-        if let Some(m) = median.get_mut(s.layer.index()) {
-            *m = s.time.median;
-        }
-    }
+    let median: HashMap<usize, f64> = stats.iter().map(|s| (s.layer.index(), s.time.median)).collect();
     let mut at = 0.0;
     let mut out = vec![0.0];
-    for m in median {
-        at += m;
+    for i in 0..n {
+        at += median.get(&i).copied().unwrap_or(0.0);
         out.push(at);
     }
     out
@@ -111,6 +188,51 @@ mod tests {
         let peak = index.peak_bytes();
         assert!(index.steps.iter().all(|s| total(s) <= peak));
         assert_eq!(index.times.len(), trace.layers.len() + 1);
+    }
+
+    #[test]
+    fn rows_hold_every_passing_tensor_once_and_none_over_another() {
+        let mut random = fixtures::Random::fresh();
+        let mut traces: Vec<_> = (0..50).map(|_| fixtures::random(&mut random)).collect();
+        traces.push(fixtures::transformer(3, 3, 1));
+        for trace in traces {
+            let index = MemoryIndex::new(&trace, &[]);
+            let (tensors, n) = (&trace.memory.tensors, trace.layers.len());
+            let mut seen: Vec<usize> = index.rows.iter().flatten().copied().collect();
+            seen.sort_unstable();
+            let want: Vec<usize> = (0..tensors.len()).filter(|&i| tensors[i].class != MemoryClass::Weights).collect();
+            assert_eq!(seen, want, "seed {}", random.seed);
+            for row in &index.rows {
+                let apart = |w: &[usize]| extent(&tensors[w[0]], n).1 < extent(&tensors[w[1]], n).0;
+                assert!(row.windows(2).all(apart), "seed {}", random.seed);
+            }
+            // As many rows as are ever alive at once, and no more.
+            let alive = |step: usize| {
+                let here = |&&i: &&usize| (extent(&tensors[i], n).0..=extent(&tensors[i], n).1).contains(&step);
+                want.iter().filter(here).count()
+            };
+            assert_eq!(index.rows.len(), (0..n).map(alive).max().unwrap_or(0), "seed {}", random.seed);
+        }
+    }
+
+    #[test]
+    fn tensors_are_made_read_or_wait() {
+        let trace = fixtures::transformer(2, 3, 1);
+        let index = MemoryIndex::new(&trace, &[]);
+        let mut count = [0; 3];
+        for step in 0..trace.layers.len() {
+            for t in index.alive_at(&trace.memory, step).into_iter().map(|i| &trace.memory.tensors[i]) {
+                match index.role(t, step) {
+                    Role::Makes => count[0] += 1,
+                    Role::Reads => count[1] += 1,
+                    Role::Waits => count[2] += 1,
+                    Role::Unknown => panic!("the trace says who reads what"),
+                }
+            }
+        }
+        assert!(count.iter().all(|&c| c > 0), "{count:?}");
+        let silent = MemoryIndex { knows_readers: false, ..index };
+        assert_eq!(silent.role(&TensorLife::default(), 3), Role::Unknown);
     }
 
     #[test]

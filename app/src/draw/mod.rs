@@ -4,6 +4,7 @@
 pub mod axis;
 pub mod facts;
 pub mod flame_chrome;
+pub mod flame_colors;
 pub mod flame_index;
 pub mod flame_marks;
 pub mod flame_nav;
@@ -14,6 +15,7 @@ pub mod graph_layered;
 pub mod graph_scene;
 pub mod graph_tree;
 pub mod histogram;
+pub mod layer_figures;
 pub mod memory_index;
 pub mod scopes;
 pub mod table;

@@ -1,8 +1,9 @@
-//! A table of painted cells: rows virtualised, columns sortable, one selection, keys to move it.
+//! A table of painted cells: rows virtualised, columns sortable, one selection, keys to move it. Where it is wider than its space it
+//! scrolls, and its first column stays in view.
 
 use egui::{
-    Align2, EventFilter, FontId, Id, Key, Painter, Rect, Response, Role, ScrollArea, Sense, Stroke, StrokeKind, Ui,
-    WidgetInfo, pos2, vec2,
+    Align2, EventFilter, FontId, Id, Key, Painter, Rangef, Rect, Response, Role, ScrollArea, Sense, Stroke, StrokeKind,
+    Ui, WidgetInfo, pos2, vec2,
 };
 
 use super::{galley, text_in};
@@ -77,6 +78,12 @@ pub struct Outcome {
     pub double: bool,
     /// Where the pointer is: row, column, and the row's response for a tooltip.
     pub hovered: Option<(usize, usize, Response)>,
+    /// The right (true) or left arrow was pressed on the selected row: to open or close what it holds.
+    pub unfold: Option<(usize, bool)>,
+    /// Where on the row the click was, in points from its left edge.
+    pub clicked_at: Option<f32>,
+    /// The table has the focus.
+    pub focused: bool,
 }
 
 /// A table to show.
@@ -133,6 +140,51 @@ impl Cell<'_> {
     }
 }
 
+/// Where the columns stand.
+struct Layout {
+    widths: Vec<f32>,
+    /// The visible part.
+    view: Rangef,
+    /// Where the first column would begin if it moved with the others.
+    left: f32,
+}
+
+impl Layout {
+    /// Each column with its extent; the first one, which stays where it is, comes last.
+    fn columns(&self) -> impl Iterator<Item = (usize, Rangef)> + '_ {
+        let mut x = self.left;
+        let moving = self.widths.iter().enumerate().map(move |(i, w)| {
+            x += w;
+            (i, Rangef::new(x - w, x))
+        });
+        moving.skip(1).chain(self.fixed().map(|extent| (0, extent)))
+    }
+
+    /// The first column's extent.
+    fn fixed(&self) -> Option<Rangef> {
+        self.widths.first().map(|w| Rangef::new(self.view.min, self.view.min + w))
+    }
+
+    /// What may be seen of a column: nothing moving shows under the first.
+    fn visible(&self, column: usize) -> Rangef {
+        match self.fixed() {
+            Some(fixed) if column > 0 => Rangef::new(fixed.max, self.view.max.max(fixed.max)),
+            _ => self.view,
+        }
+    }
+
+    fn at(&self, x: f32) -> Option<usize> {
+        if self.fixed().is_some_and(|fixed| fixed.contains(x)) {
+            return Some(0);
+        }
+        self.columns().find(|(i, extent)| *i > 0 && extent.contains(x)).map(|c| c.0)
+    }
+
+    fn is_scrolled(&self) -> bool {
+        self.left < self.view.min - 0.5
+    }
+}
+
 impl Table<'_> {
     /// Shows it in all of the space left. `row` tells what a row is, `cell` fills one; with `totals`, the row after the last
     /// is asked for too.
@@ -145,39 +197,45 @@ impl Table<'_> {
         mut cell: impl FnMut(&Cell<'_>, usize, usize),
     ) -> Outcome {
         let id = ui.make_persistent_id(self.id);
-        let space = ui.available_size();
+        let space = ui.available_rect_before_wrap();
         // Before the rows: a click on one of them gives the focus to the table.
-        let focus = ui.interact(ui.available_rect_before_wrap(), id, Sense::focusable_noninteractive());
+        let focus = ui.interact(space, id, Sense::focusable_noninteractive());
         focus.widget_info(|| WidgetInfo::labeled(Role::Table, true, self.id));
-        let least: f32 = self.columns.iter().map(|c| c.width).sum();
-        let mut outcome = Outcome::default();
-        ScrollArea::horizontal().id_salt(id.with("x")).auto_shrink([false, false]).show(ui, |ui| {
+        let mut outcome = Outcome { focused: focus.has_focus(), ..Outcome::default() };
+        ui.scope(|ui| {
             ui.spacing_mut().item_spacing = vec2(0.0, 0.0);
-            let width = least.max(space.x);
-            let widths = self.widths(width);
-            self.head(ui, theme, id, width, &widths, sort);
+            let width = self.columns.iter().map(|c| c.width).sum::<f32>().max(space.width());
+            let (head, _) = ui.allocate_exact_size(vec2(space.width(), ROW_HEIGHT + GRID), Sense::hover());
             let totals_height = if self.totals { ROW_HEIGHT + 1.0 } else { 0.0 };
             let body_height = (ui.available_height() - totals_height).max(ROW_HEIGHT);
-            let mut area = ScrollArea::vertical()
-                .id_salt(id.with("y"))
+            let mut area = ScrollArea::both()
+                .id_salt(id.with("body"))
                 .auto_shrink([false, false])
                 .max_height(body_height)
                 .min_scrolled_height(body_height);
             if let Some(offset) = self.offset_to(ui, id, body_height) {
                 area = area.vertical_scroll_offset(offset);
             }
+            let view = space.x_range();
+            let mut layout = Layout { widths: self.widths(width), view, left: view.min };
             let output = area.show_rows(ui, ROW_HEIGHT, self.rows, |ui, range| {
+                layout.left = ui.max_rect().left();
                 for i in range {
-                    self.row(ui, theme, id, i, &widths, &row, &mut cell, &mut outcome);
+                    self.row(ui, theme, id, i, &layout, &row, &mut cell, &mut outcome);
                 }
             });
             ui.data_mut(|d| d.insert_temp(id.with("offset"), output.state.clamped_offset().y));
             self.keys(ui, &focus, &row, &mut outcome);
+            self.head(ui, theme, id, head, &layout, sort);
             if self.totals {
-                let (rect, _) = ui.allocate_exact_size(vec2(width, totals_height), Sense::hover());
+                let (rect, _) = ui.allocate_exact_size(vec2(space.width(), totals_height), Sense::hover());
                 ui.painter().rect_filled(rect, 0.0, theme.surface[2]);
                 ui.painter().hline(rect.x_range(), rect.top() + 0.5, theme.line());
-                self.cells(ui, theme, rect, self.rows, &widths, &mut cell);
+                self.cells(ui, theme, rect, self.rows, &layout, &mut cell);
+            }
+            if let Some(fixed) = layout.fixed().filter(|_| layout.is_scrolled()) {
+                let bottom = output.inner_rect.bottom() + totals_height;
+                ui.painter().vline(fixed.max - 0.5, head.top()..=bottom, theme.line());
             }
         });
         outcome
@@ -198,17 +256,19 @@ impl Table<'_> {
         (!inside).then(|| (top - height / 2.0 + ROW_HEIGHT / 2.0).max(0.0))
     }
 
-    fn head(&self, ui: &mut Ui, theme: &Theme, id: Id, width: f32, widths: &[f32], mut sort: Option<&mut Sort>) {
-        let (rect, _) = ui.allocate_exact_size(vec2(width, ROW_HEIGHT + GRID), Sense::hover());
+    fn head(&self, ui: &Ui, theme: &Theme, id: Id, rect: Rect, layout: &Layout, mut sort: Option<&mut Sort>) {
         ui.painter().rect_filled(rect, 0.0, theme.surface[2]);
         ui.painter().hline(rect.x_range(), rect.bottom() - 0.5, theme.line());
-        let mut x = rect.left();
-        for (i, (column, &w)) in self.columns.iter().zip(widths).enumerate() {
-            let cell = Rect::from_min_size(pos2(x, rect.top()), vec2(w, rect.height()));
-            x += w;
+        for (i, extent) in layout.columns() {
+            let column = &self.columns[i];
+            let cell = Rect::from_x_y_ranges(extent, rect.y_range());
+            let seen = Rect::from_x_y_ranges(layout.visible(i), rect.y_range()).intersect(ui.clip_rect());
+            if !seen.intersects(cell) {
+                continue;
+            }
             let sorted = sort.as_deref().is_some_and(|s| s.column == i);
-            let mut response =
-                ui.interact(cell, id.with(("head", i)), if sort.is_some() { Sense::click() } else { Sense::hover() });
+            let sense = if sort.is_some() { Sense::click() } else { Sense::hover() };
+            let mut response = ui.interact(cell.intersect(seen), id.with(("head", i)), sense);
             let name = if column.unit.is_empty() {
                 column.title.to_owned()
             } else {
@@ -217,7 +277,7 @@ impl Table<'_> {
             response.widget_info(|| WidgetInfo::labeled(Role::ColumnHeader, true, &name));
             let color = if sorted || response.hovered() { theme.text_strong } else { theme.text_weak };
             let inner = cell.shrink2(vec2(CELL_PAD, 0.0));
-            let painter = ui.painter().with_clip_rect(cell.intersect(ui.clip_rect()));
+            let painter = ui.painter().with_clip_rect(cell.intersect(seen));
             let arrow = if sorted { 10.0 } else { 0.0 };
             let title = galley(&painter, &name, theme::caption(), color, inner.width() - arrow);
             let text_width = title.size().x;
@@ -248,36 +308,33 @@ impl Table<'_> {
         theme: &Theme,
         id: Id,
         index: usize,
-        widths: &[f32],
+        layout: &Layout,
         row: &impl Fn(usize) -> Row,
         cell: &mut impl FnMut(&Cell<'_>, usize, usize),
         outcome: &mut Outcome,
     ) {
-        let (rect, _) = ui.allocate_exact_size(vec2(widths.iter().sum(), ROW_HEIGHT), Sense::hover());
-        let response = ui.interact(rect, id.with(("row", index)), Sense::CLICK);
+        let (rect, _) = ui.allocate_exact_size(vec2(layout.widths.iter().sum(), ROW_HEIGHT), Sense::hover());
+        let seen = Rect::from_x_y_ranges(layout.view, rect.y_range());
+        let response = ui.interact(seen, id.with(("row", index)), Sense::CLICK);
         let info = row(index);
         response.widget_info(|| WidgetInfo::selected(Role::Row, true, info.selected, &info.label));
         if info.selected {
-            ui.painter().rect_filled(rect, 0.0, theme.selection);
+            ui.painter().rect_filled(seen, 0.0, theme.selection);
         } else if info.lit || response.hovered() {
-            ui.painter().rect_filled(rect, 0.0, theme.surface[2]);
+            ui.painter().rect_filled(seen, 0.0, theme.surface[2]);
         }
         if info.selected && ui.memory(|m| m.has_focus(id)) {
-            ui.painter().rect_stroke(rect, 0.0, Stroke::new(1.0, theme.focus), StrokeKind::Inside);
+            ui.painter().rect_stroke(seen, 0.0, Stroke::new(1.0, theme.focus), StrokeKind::Inside);
         }
-        self.cells(ui, theme, rect, index, widths, cell);
+        self.cells(ui, theme, seen, index, layout, cell);
         if response.clicked() {
             outcome.chosen = Some(index);
             outcome.double = response.double_clicked();
+            outcome.clicked_at = response.interact_pointer_pos().map(|p| p.x - seen.left());
             ui.memory_mut(|m| m.request_focus(id));
         }
         if let Some(at) = response.hover_pos() {
-            let mut right = rect.left();
-            let column = widths.iter().position(|w| {
-                right += w;
-                at.x < right
-            });
-            outcome.hovered = column.map(|c| (index, c, response));
+            outcome.hovered = layout.at(at.x).map(|c| (index, c, response));
         }
     }
 
@@ -287,39 +344,49 @@ impl Table<'_> {
         theme: &Theme,
         rect: Rect,
         index: usize,
-        widths: &[f32],
+        layout: &Layout,
         cell: &mut impl FnMut(&Cell<'_>, usize, usize),
     ) {
-        let mut x = rect.left();
-        for (i, (column, &w)) in self.columns.iter().zip(widths).enumerate() {
-            let outer = Rect::from_min_size(pos2(x, rect.top()), vec2(w, rect.height()));
-            x += w;
-            if !ui.clip_rect().intersects(outer) {
+        for (i, extent) in layout.columns() {
+            let outer = Rect::from_x_y_ranges(extent, rect.y_range());
+            let seen = Rect::from_x_y_ranges(layout.visible(i), rect.y_range()).intersect(ui.clip_rect());
+            if !seen.intersects(outer) {
                 continue;
             }
-            let painter = ui.painter().with_clip_rect(outer.intersect(ui.clip_rect()));
-            cell(&Cell { painter, rect: outer.shrink2(vec2(CELL_PAD, 2.0)), theme, right: column.right }, index, i);
+            let painter = ui.painter().with_clip_rect(outer.intersect(seen));
+            let right = self.columns[i].right;
+            cell(&Cell { painter, rect: outer.shrink2(vec2(CELL_PAD, 2.0)), theme, right }, index, i);
         }
     }
 
-    /// Up, down, home and end move the selection while the table has the focus.
+    /// Arrows, pages, home and end move the selection while the table has the focus; left and right fold.
     fn keys(&self, ui: &Ui, focus: &Response, row: &impl Fn(usize) -> Row, outcome: &mut Outcome) {
         if !focus.has_focus() || self.rows == 0 {
             return;
         }
-        let filter = EventFilter { vertical_arrows: true, ..EventFilter::default() };
+        let filter = EventFilter { vertical_arrows: true, horizontal_arrows: true, ..EventFilter::default() };
         ui.memory_mut(|m| m.set_focus_lock_filter(focus.id, filter));
         let pressed = |key| ui.input(|i| i.key_pressed(key));
         let now = || (0..self.rows).find(|&i| row(i).selected);
         let last = self.rows - 1;
-        if pressed(Key::ArrowDown) {
-            outcome.chosen = Some(now().map_or(0, |i| (i + 1).min(last)));
-        } else if pressed(Key::ArrowUp) {
-            outcome.chosen = Some(now().map_or(0, |i| i.saturating_sub(1)));
-        } else if pressed(Key::Home) {
-            outcome.chosen = Some(0);
-        } else if pressed(Key::End) {
-            outcome.chosen = Some(last);
+        let page = ((focus.rect.height() / ROW_HEIGHT) as usize).saturating_sub(3).max(1);
+        for (key, down, by) in [
+            (Key::ArrowDown, true, 1),
+            (Key::ArrowUp, false, 1),
+            (Key::PageDown, true, page),
+            (Key::PageUp, false, page),
+            (Key::Home, false, last),
+            (Key::End, true, last),
+        ] {
+            if pressed(key) {
+                let step = |i: usize| if down { (i + by).min(last) } else { i.saturating_sub(by) };
+                outcome.chosen = Some(now().map_or(if key == Key::End { last } else { 0 }, step));
+            }
+        }
+        for (key, open) in [(Key::ArrowRight, true), (Key::ArrowLeft, false)] {
+            if pressed(key) {
+                outcome.unfold = now().map(|i| (i, open));
+            }
         }
     }
 }
