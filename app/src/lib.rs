@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod comparison;
 pub mod draw;
 pub mod format;
 pub mod live;

@@ -42,23 +42,52 @@ impl Run {
 pub struct Runs {
     list: Vec<Run>,
     current: Option<usize>,
+    baseline: Option<usize>,
     counted: usize,
 }
 
 impl Runs {
     /// Adds a trace and shows it.
     pub fn add(&mut self, profile: Arc<Profile>, path: Option<PathBuf>) {
+        let mut was_baseline = false;
         if let (Some(_), Some(at)) = (&path, self.list.iter().position(|r| r.path == path)) {
-            self.list.remove(at);
+            was_baseline = self.baseline == Some(at);
+            self.remove(at);
         }
         if self.list.len() == KEPT {
-            self.list.remove(0);
+            // What the others are compared with stays.
+            self.remove(usize::from(self.baseline == Some(0)));
         }
         if path.is_none() {
             self.counted += 1;
         }
         self.list.push(Run { profile, path, number: self.counted });
         self.current = Some(self.list.len() - 1);
+        if was_baseline {
+            self.baseline = self.current;
+        }
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.list.remove(at);
+        let moved = |i: usize| (i != at).then_some(if i > at { i - 1 } else { i });
+        self.current = self.current.and_then(moved);
+        self.baseline = self.baseline.and_then(moved);
+    }
+
+    /// The one that the others are compared with.
+    pub fn baseline(&self) -> Option<&Run> {
+        self.list.get(self.baseline?)
+    }
+
+    /// Its index.
+    pub fn baseline_index(&self) -> Option<usize> {
+        self.baseline
+    }
+
+    /// Compares the others with this one from now on, or with none.
+    pub fn pin(&mut self, index: Option<usize>) {
+        self.baseline = index.filter(|&i| i < self.list.len());
     }
 
     /// All, oldest first.
@@ -89,7 +118,7 @@ impl Runs {
     /// Closes the one on show; the newest of the others is shown then.
     pub fn close(&mut self) {
         if let Some(i) = self.current.take() {
-            self.list.remove(i);
+            self.remove(i);
             self.current = self.list.len().checked_sub(1);
         }
     }
@@ -97,7 +126,7 @@ impl Runs {
     /// Closes all.
     pub fn clear(&mut self) {
         self.list.clear();
-        self.current = None;
+        (self.current, self.baseline) = (None, None);
     }
 
     /// Notes that the trace on show is in this file.
@@ -161,6 +190,30 @@ mod tests {
         assert!(runs.times_for(&untimed).is_some_and(|t| !t.runs.is_empty()));
         untimed.meta.model = "b".into();
         assert!(runs.times_for(&untimed).is_none());
+    }
+
+    #[test]
+    fn the_baseline_stays_the_same_trace_whatever_comes_and_goes() {
+        let mut runs = Runs::default();
+        for name in ["a", "b", "c"] {
+            runs.add(profile(trace(name, 0)), Some(name.into()));
+        }
+        let baseline = |r: &Runs| r.baseline().map(|b| b.profile.trace.meta.model.clone());
+        runs.pin(Some(0));
+        for i in 0..KEPT {
+            runs.add(profile(trace("x", 0)), Some(format!("x{i}").into()));
+            assert_eq!(baseline(&runs).as_deref(), Some("a"));
+        }
+        runs.add(profile(trace("a", 1)), Some("a".into()));
+        assert_eq!((baseline(&runs).as_deref(), runs.baseline_index()), (Some("a"), runs.current_index()));
+        runs.show(2);
+        runs.close();
+        assert_eq!(baseline(&runs).as_deref(), Some("a"));
+        runs.show(runs.baseline_index().unwrap());
+        runs.close();
+        assert_eq!(baseline(&runs), None);
+        runs.pin(Some(99));
+        assert!(runs.baseline().is_none());
     }
 
     #[test]
