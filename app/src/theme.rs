@@ -179,7 +179,12 @@ impl Theme {
     /// The more legible of near-black and near-white on a filled shape.
     pub fn ink_on(&self, fill: Color32) -> Color32 {
         let (black, white) = (rgb(0x0B0D10), rgb(0xFFFFFF));
-        if contrast(black, fill) >= contrast(white, fill) { black } else { white }
+        match contrast(black, fill) {
+            c if c < contrast(white, fill) => white,
+            // Between the two, pure black is always enough.
+            c if c < 4.5 => Color32::BLACK,
+            _ => black,
+        }
     }
 
     /// Error in decibels of signal to quantization noise as a colour: 60 dB and more is none, 0 dB and less is much.

@@ -59,6 +59,21 @@ pub fn time_axis(painter: &Painter, theme: &Theme, head: Rect, lines: Rect, rang
     }
 }
 
+/// The time under the pointer: a faint line down through the lines, and its figure on the axis. `t` counts from the axis'
+/// origin, and `per_point` says how exact a point is.
+pub fn pointer_on_axis(painter: &Painter, theme: &Theme, head: Rect, lines: Rect, x: f32, t: f64, per_point: f64) {
+    let painter = painter.with_clip_rect(head.union(lines).intersect(painter.clip_rect()));
+    let x = x.round() + 0.5;
+    painter.vline(x, lines.y_range(), egui::Stroke::new(1.0, theme.text_weak.gamma_multiply(0.4)));
+    let words = time_label(t, step(per_point.max(1e-3)));
+    let text = super::galley(&painter, &words, theme::caption_figure(), theme.text_strong, f32::INFINITY);
+    let size = egui::vec2(text.size().x + 8.0, head.height() - 4.0);
+    let left = (x - size.x / 2.0).clamp(head.left(), (head.right() - size.x).max(head.left()));
+    let plate = Rect::from_min_size(pos2(left, head.top() + 2.0), size);
+    painter.rect_filled(plate, 2.0, theme.surface[3]);
+    painter.galley(plate.center() - text.size() / 2.0, text, theme.text_strong);
+}
+
 /// Values along the left of a chart with faint lines across; `label` writes one.
 pub fn value_axis(painter: &Painter, theme: &Theme, plot: Rect, max: f64, label: impl Fn(f64) -> String) {
     let count = (plot.height() / 14.0).clamp(1.0, 5.0) as usize;

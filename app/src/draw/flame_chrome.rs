@@ -5,13 +5,14 @@ use profiler::{Counter, RunId};
 
 use super::flame_paint::{Hit, Lens};
 use super::flame_row::FlameCell;
+use super::table::triangle;
 use super::{facts, galley, text_in};
 use crate::format;
 use crate::theme::{self, FLAME_ROW_HEIGHT, PAD, Theme};
 use crate::view::Profile;
 
 /// Width of the column of tracks' names.
-pub const GUTTER: f32 = 108.0;
+pub const GUTTER: f32 = 120.0;
 
 /// What a cell is called.
 pub fn cell_name<'p>(profile: &'p Profile, cell: &FlameCell) -> &'p str {
@@ -42,7 +43,7 @@ pub fn runs_ui(painter: &Painter, theme: &Theme, profile: &Profile, lens: Lens, 
     for run in &profile.trace.runs {
         measured += usize::from(!run.warmup);
         let (x0, x1) = (lens.x(run.start_ns as f64), lens.x(run.end_ns as f64));
-        if x1 < tracks.left() || x0 > tracks.right() {
+        if x1 < tracks.left() || x0 > tracks.right() || (x1 - x0 < 24.0 && !run.warmup) {
             continue;
         }
         let band = Rect::from_x_y_ranges(x0.max(tracks.left())..=x1.min(tracks.right()), tracks.y_range());
@@ -68,92 +69,161 @@ pub fn runs_ui(painter: &Painter, theme: &Theme, profile: &Profile, lens: Lens, 
     }
 }
 
-/// A track's name, on the left.
-pub fn gutter_ui(
-    painter: &Painter,
-    rect: Rect,
-    y: std::ops::RangeInclusive<f32>,
-    theme: &Theme,
-    name: &str,
-    figure: &str,
-) {
-    if name.is_empty() {
-        return;
+/// What the head of a track or counter says.
+pub struct Header<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// A figure in a second line.
+    pub figure: &'a str,
+    /// Its rows are on show.
+    pub open: bool,
+    /// The pointer is on it.
+    pub hovered: bool,
+}
+
+/// A track's head, on the left: a triangle that says whether it is open, and its name.
+pub fn header_ui(painter: &Painter, rect: Rect, theme: &Theme, header: &Header<'_>) {
+    if header.hovered {
+        painter.rect_filled(rect, 2.0, theme.surface[2]);
     }
-    let cell = Rect::from_x_y_ranges(rect.left() + PAD..=rect.left() + GUTTER - 6.0, y);
+    let color = if header.hovered { theme.text_strong } else { theme.text_weak };
+    let center = pos2(rect.left() + PAD + 3.0, rect.top() + 10.0);
+    if header.open {
+        triangle(painter, center, true, color);
+    } else {
+        let points = vec![center + vec2(-2.0, -3.5), center + vec2(2.5, 0.0), center + vec2(-2.0, 3.5)];
+        painter.add(egui::Shape::convex_polygon(points, color, Stroke::NONE));
+    }
+    let cell = rect.with_min_x(rect.left() + PAD + 12.0).with_max_x(rect.right() - 4.0);
     // Two lines at most; what is longer is told by the tooltip.
-    let mut job = egui::text::LayoutJob::simple(name.to_owned(), theme::caption(), theme.text, cell.width());
-    job.wrap.max_rows = if figure.is_empty() && cell.height() < 2.0 * FLAME_ROW_HEIGHT { 1 } else { 2 };
+    let mut job = egui::text::LayoutJob::simple(header.name.to_owned(), theme::caption(), theme.text, cell.width());
+    job.wrap.max_rows = if cell.height() < 2.0 * FLAME_ROW_HEIGHT { 1 } else { 2 };
     let words = painter.layout_job(job);
     let below = pos2(cell.left(), cell.top() + 3.0 + words.size().y + 1.0);
     painter.galley(cell.min + vec2(0.0, 3.0), words, theme.text);
-    if !figure.is_empty() {
+    if !header.figure.is_empty() {
         let line = Rect::from_min_size(below, vec2(cell.width(), 14.0));
-        text_in(painter, line, Align2::LEFT_TOP, figure, theme::caption_figure(), theme.text_weak);
+        text_in(painter, line, Align2::LEFT_TOP, header.figure, theme::caption_figure(), theme.text_weak);
     }
 }
 
-/// A counter as a stepped line; returns its largest value in words.
-pub fn counter_ui(painter: &Painter, theme: &Theme, band: Rect, counter: &Counter, lens: Lens) -> String {
-    let most = counter.value.iter().copied().filter(|v| v.is_finite()).fold(0.0, f64::max);
-    let words = if counter.unit == "bytes" {
-        format::bytes(most)
-    } else {
-        format!("{} {}", format::number(most), counter.unit)
-    };
-    painter.hline(band.x_range(), band.bottom() + 0.5, theme.line());
-    if most <= 0.0 {
-        return words;
+/// Samples that share one maximum.
+const GROUP: usize = 64;
+
+/// What a counter's line is drawn from, so that a frame costs what the window is wide.
+#[derive(Clone, Debug, Default)]
+pub struct CounterLine {
+    most: f64,
+    /// The largest of each [`GROUP`] samples.
+    groups: Vec<f64>,
+}
+
+impl CounterLine {
+    /// Of a counter.
+    pub fn new(counter: &Counter) -> CounterLine {
+        let groups: Vec<f64> = counter.value.chunks(GROUP).map(largest).collect();
+        CounterLine { most: largest(&groups), groups }
     }
-    let y = |v: f64| band.bottom() - (v.max(0.0) / most) as f32 * (band.height() - 4.0);
-    let samples: Vec<(f64, f64)> = counter
-        .time_ns
-        .iter()
-        .map(|&t| t as f64)
-        .zip(counter.value.iter().copied())
-        .filter(|s| s.1.is_finite())
-        .collect();
-    let begin = samples.partition_point(|s| s.0 < lens.window.0).saturating_sub(1);
-    let mut line = Vec::new();
-    let mut last: Option<(f32, f32)> = None;
-    for &(t, v) in &samples[begin..] {
-        let (x, y) = (lens.x(t), y(v));
-        // Samples on the same point say no more than the first of them.
-        if last.is_some_and(|(lx, _)| x - lx < 0.5 && x > band.left()) {
-            continue;
+
+    /// The largest of some samples.
+    fn most_of(&self, counter: &Counter, from: usize, to: usize) -> f64 {
+        let (first, last) = (from.div_ceil(GROUP), to / GROUP);
+        if first >= last {
+            return largest(&counter.value[from..to]);
         }
-        if let Some((_, before)) = last {
-            line.push(pos2(x, before));
+        let edges = largest(&counter.value[from..first * GROUP]).max(largest(&counter.value[last * GROUP..to]));
+        largest(&self.groups[first..last]).max(edges)
+    }
+
+    /// Its largest value in words.
+    pub fn most_words(&self, counter: &Counter) -> String {
+        in_unit(self.most, &counter.unit)
+    }
+}
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().copied().filter(|v| v.is_finite()).fold(0.0, f64::max)
+}
+
+fn in_unit(value: f64, unit: &str) -> String {
+    if unit == "bytes" { format::bytes(value) } else { format!("{} {unit}", format::number(value)) }
+}
+
+/// A counter as a stepped line: in each point the largest sample, where there is none the last before it.
+pub fn counter_ui(painter: &Painter, theme: &Theme, band: Rect, counter: &Counter, line: &CounterLine, lens: Lens) {
+    painter.hline(band.x_range(), band.bottom() + 0.5, theme.line());
+    if line.most <= 0.0 {
+        return;
+    }
+    let y = |v: f64| band.bottom() - (v.max(0.0) / line.most) as f32 * (band.height() - 4.0);
+    let after = |t: f64| counter.time_ns.partition_point(|&s| s as f64 <= t);
+    let mut points: Vec<egui::Pos2> = Vec::new();
+    let mut from = after(lens.t(band.left()));
+    let mut value = from.checked_sub(1).map(|i| counter.value[i]).filter(|v| v.is_finite());
+    let mut x = band.left();
+    while x < band.right() {
+        if let Some(v) = value {
+            points.push(pos2(x, y(v)));
         }
-        line.push(pos2(x, y));
-        last = Some((x, y));
-        if t > lens.window.1 {
+        // On to the point in which the next sample lies.
+        let Some(&next) = counter.time_ns.get(from) else { break };
+        let column = lens.x(next as f64).floor().max(x);
+        if column >= band.right() {
             break;
         }
+        if let Some(v) = value {
+            points.push(pos2(column, y(v)));
+        }
+        let to = after(lens.t(column + 1.0)).max(from + 1).min(counter.value.len());
+        points.push(pos2(column, y(line.most_of(counter, from, to))));
+        value = Some(counter.value[to - 1]).filter(|v| v.is_finite()).or(value);
+        from = to;
+        x = column + 1.0;
     }
-    if let Some((x, y)) = last.filter(|(x, _)| *x < band.right()) {
-        line.push(pos2(x.max(band.left()), y));
-        line.push(pos2(band.right(), y));
+    if let Some(v) = value {
+        points.push(pos2(band.right(), y(v)));
     }
     let color = theme.sequential[2];
-    for pair in line.windows(2) {
-        let fill = Rect::from_two_pos(pair[0], pos2(pair[1].x, band.bottom()));
-        painter.rect_filled(fill, 0.0, color.gamma_multiply(0.15));
+    let mut fill = egui::Mesh::default();
+    for pair in points.windows(2).filter(|p| p[1].x > p[0].x) {
+        let under = Rect::from_two_pos(pair[0], pos2(pair[1].x, band.bottom()));
+        fill.add_colored_rect(under, color.gamma_multiply(0.15));
     }
-    painter.add(egui::Shape::line(line, Stroke::new(1.0, color)));
-    words
+    painter.add(egui::Shape::mesh(fill));
+    painter.add(egui::Shape::line(points, Stroke::new(1.0, color)));
+}
+
+/// A counter's value at a time.
+pub fn counter_tip(ui: &mut Ui, theme: &Theme, counter: &Counter, t: f64) {
+    ui.label(RichText::new(&counter.name).font(theme::head()).color(theme.text_strong));
+    let last = counter.time_ns.partition_point(|&s| s as f64 <= t).checked_sub(1);
+    let words = match last.map(|i| counter.value[i]) {
+        Some(v) => in_unit(v, &counter.unit),
+        None => "not sampled yet".to_owned(),
+    };
+    ui.label(RichText::new(words).font(theme::figure()).color(theme.text));
+    if let Some(i) = last {
+        let ago = format::duration(t - counter.time_ns[i] as f64);
+        let words = format!("the last of {}, sampled {ago} before", format::plural(counter.value.len(), "sample"));
+        ui.label(RichText::new(words).font(theme::caption()).color(theme.text_weak));
+    }
 }
 
 /// All that is known of what is under the pointer.
-pub fn tip_ui(ui: &mut Ui, theme: &Theme, profile: &Profile, hit: &Hit) {
+pub fn tip_ui(ui: &mut Ui, theme: &Theme, profile: &Profile, hit: &Hit, error: Option<&str>) {
     let cell = &hit.cell;
     if hit.count > 1 {
         ui.label(RichText::new(format!("{} drawn as one", format::plural(hit.count, "span"))).font(theme::head()));
         let longest = format!("longest: {}, {}", cell_name(profile, cell), format::duration(cell.end - cell.start));
+        let together = format!("together: {}", format::duration(hit.total));
+        ui.label(RichText::new(together).color(theme.text_weak));
         ui.label(RichText::new(longest).color(theme.text_weak));
         ui.label(RichText::new("Click to zoom in").font(theme::caption()).color(theme.text_weak));
     } else if let Some(layer) = cell.layer {
         facts::tip(ui, theme, profile, layer, cell.span);
+        if let Some(error) = error {
+            ui.label(RichText::new(error).font(theme::caption()).color(theme.text));
+        }
     } else {
         ui.label(RichText::new(cell_name(profile, cell)).font(theme::head()));
         ui.label(RichText::new(format::duration(cell.end - cell.start)).font(theme::figure()));

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use egui::{Align2, Color32, CornerRadius, Mesh, Painter, Pos2, Rect, Shape, Stroke, StrokeKind, pos2, vec2};
 
+use profiler::OpClass;
+
 use super::flame_row::{Block, FlameCell, FlameRow};
 use super::scopes::suffixes;
 use super::{galley, text_in};
@@ -47,6 +49,8 @@ pub struct Hit {
     pub count: usize,
     /// Start and end of what is drawn as one.
     pub extent: (f64, f64),
+    /// The time of all of them together.
+    pub total: f64,
 }
 
 /// How a cell stands out.
@@ -76,6 +80,8 @@ pub struct Brush<'a> {
     pub merged: &'a dyn Fn(&FlameRow, Range<usize>) -> Emphasis,
     /// A cell's label.
     pub label: &'a dyn Fn(&FlameCell) -> &'a str,
+    /// The colour at full strength of a cell, or of the longest of several drawn as one, with the class of most of them.
+    pub color: &'a dyn Fn(&FlameCell, Option<OpClass>) -> Color32,
 }
 
 /// Cells narrower than this many points join their neighbours.
@@ -116,7 +122,8 @@ impl Brush<'_> {
             let merged = block.count > 1;
             let first = row.cell(block.first);
             let emphasis = self.emphasis_of(row, block);
-            let fill = self.fill(block, &first, emphasis);
+            let shown = if merged { row.cell(block.longest) } else { first };
+            let fill = self.fill(block, &first, &shown, emphasis);
             if merged || rect.width() < SHAPED {
                 // Shorter than a cell of its own: the mark of several drawn as one.
                 let from = if merged { (top + FLAME_ROW_HEIGHT * 0.4).round() } else { top };
@@ -149,7 +156,7 @@ impl Brush<'_> {
             };
             if self.pointer.is_some_and(on) {
                 let cell = row.cell(block.longest);
-                hit = Some(Hit { cell, count: block.count, extent: (block.start, block.end) });
+                hit = Some(Hit { cell, count: block.count, extent: (block.start, block.end), total: block.total });
             }
         }
         if !small.is_empty() {
@@ -195,14 +202,9 @@ impl Brush<'_> {
         all.unwrap_or_default()
     }
 
-    fn fill(&self, block: &Block, cell: &FlameCell, emphasis: Emphasis) -> Color32 {
+    fn fill(&self, block: &Block, cell: &FlameCell, shown: &FlameCell, emphasis: Emphasis) -> Color32 {
         let theme = self.theme;
-        let base = match block.class {
-            Some(class) if block.count > 1 || cell.layer.is_some() => theme.class(class),
-            // A scope of one class: its colour, fainter than a layer's.
-            Some(class) => theme::mix(theme.surface[3], theme.class(class), 0.35),
-            None => theme.surface[3],
-        };
+        let base = (self.color)(shown, block.class);
         let strength = match () {
             () if emphasis.faded => 0.18,
             () if cell.warmup => 0.35,
