@@ -168,6 +168,14 @@ pub fn local_time(unix_s: i64) -> String {
     }
 }
 
+/// `21:20:04` in the user's time zone.
+pub fn time_of_day(at: std::time::SystemTime) -> String {
+    match jiff::Timestamp::try_from(at) {
+        Ok(t) => t.to_zoned(jiff::tz::TimeZone::system()).strftime("%H:%M:%S").to_string(),
+        Err(_) => UNKNOWN.to_owned(),
+    }
+}
+
 /// `3 min 20 s left`-style time for people.
 pub fn time_left(left: Duration) -> String {
     match left.as_secs() {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::SystemTime;
 
 pub use log::Level;
 
@@ -16,8 +16,8 @@ const LONGEST: usize = 16 << 10;
 pub struct Line {
     /// Counts up from the start, so that a line keeps its number when older ones go.
     pub number: u64,
-    /// Since the program started.
-    pub at: Duration,
+    /// When.
+    pub at: SystemTime,
     /// How bad it is.
     pub level: Level,
     /// What happened.
@@ -25,14 +25,14 @@ pub struct Line {
 }
 
 impl Line {
-    /// As it is copied: `12.3 s  warning  text`.
+    /// As it is copied: `14:03:22  warning  text`.
     pub fn to_text(&self) -> String {
-        format!("{:>8} s  {:<7}  {}", self.seconds(), word(self.level), self.text)
+        format!("{}  {:<7}  {}", self.time(), word(self.level), self.text)
     }
 
-    /// Seconds since the start, to a tenth.
-    pub fn seconds(&self) -> String {
-        format!("{:.1}", self.at.as_secs_f64())
+    /// The time of day, in the user's time zone.
+    pub fn time(&self) -> String {
+        crate::format::time_of_day(self.at)
     }
 }
 
@@ -49,7 +49,6 @@ pub fn word(level: Level) -> &'static str {
 struct Lines {
     list: VecDeque<Line>,
     counted: u64,
-    start: Instant,
 }
 
 /// A handle on the lines; its clones share them.
@@ -58,7 +57,7 @@ pub struct LogBook(Arc<Mutex<Lines>>);
 
 impl Default for LogBook {
     fn default() -> Self {
-        LogBook(Arc::new(Mutex::new(Lines { list: VecDeque::new(), counted: 0, start: Instant::now() })))
+        LogBook(Arc::new(Mutex::new(Lines { list: VecDeque::new(), counted: 0 })))
     }
 }
 
@@ -97,7 +96,7 @@ impl LogBook {
             lines.list.pop_front();
         }
         lines.counted += 1;
-        let line = Line { number: lines.counted, at: lines.start.elapsed(), level, text };
+        let line = Line { number: lines.counted, at: SystemTime::now(), level, text };
         lines.list.push_back(line);
     }
 

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use graph::Model;
 use profiler::Trace;
+use studies::ceilings::{Target, ceilings, remembered};
 use studies::{Control, Device, Inspection, Precision, Progress, Settings, StudyError};
 
+use crate::ceilings::Advised;
 use crate::view::{HistoryAsk, HistoryPage, Profile};
 
 /// The window repaints at most this often for progress.
@@ -45,6 +47,17 @@ pub enum Command {
         /// Whose error figures.
         accuracy: Arc<Trace>,
     },
+    /// Recall what a trace's device can do at best, or measure it, and say what to fix in the trace.
+    Ceilings {
+        /// The trace.
+        profile: Arc<Profile>,
+        /// Measure; else only what is remembered.
+        measure: bool,
+        /// Where they are remembered; nowhere for pictures and tests.
+        folder: Option<PathBuf>,
+    },
+    /// Compare a baseline with a trace.
+    Compare(Arc<Trace>, Arc<Trace>),
     /// Write a trace; the extension tells the format.
     Save(Arc<Trace>, PathBuf),
     /// Ask the history, and look up the runs with these words.
@@ -66,6 +79,11 @@ impl Command {
             Command::Profile(m, _) => format!("Profile {}", file_name(&m.path)),
             Command::Accuracy(m, ..) => format!("Compare precisions of {}", file_name(&m.path)),
             Command::Join { times, .. } => format!("Join what is known of {}", times.meta.model),
+            Command::Ceilings { profile, measure: true, .. } => {
+                format!("Measure the ceilings of {}", profile.trace.meta.device)
+            }
+            Command::Ceilings { .. } => "Look for what to fix".to_owned(),
+            Command::Compare(..) => "Compare traces".to_owned(),
             Command::Save(_, p) => format!("Save {}", file_name(p)),
             Command::History(..) => "History".to_owned(),
             Command::Devices => "List devices".to_owned(),
@@ -92,6 +110,10 @@ pub enum Event {
     Planned(Arc<studies::WhatIf>),
     /// Two traces were put into one.
     Joined(Arc<Profile>),
+    /// A device's ceilings, if they are known, and what to fix in a trace.
+    Ceilings(Option<Arc<profiler::Ceilings>>, Arc<Advised>),
+    /// Two traces were compared: the baseline, the other, and what came of it.
+    Differs(Arc<Trace>, Arc<Trace>, Arc<profiler::compare::Comparison>),
     /// A file was written.
     Saved(PathBuf),
     /// What the history answered, and what its opening has to say.
@@ -226,8 +248,8 @@ fn run(command: Command, slot: &Slot, wake: &Wake) -> Event {
         repaint(PROGRESS_INTERVAL);
     });
     let progress = Progress { stage: String::new(), fraction: None, left: None };
-    let study = matches!(command, Command::Profile(..) | Command::Accuracy(..) | Command::WhatIf(..));
-    let cancellable = study || matches!(command, Command::Open(..) | Command::Save(..));
+    let study = matches!(command, Command::Profile(..) | Command::Accuracy(..) | Command::WhatIf(..) | Command::Ceilings { measure: true, .. });
+    let cancellable = study || matches!(command, Command::Open(..) | Command::Save(..) | Command::Compare(..));
     let running = Running { what: what.clone(), since: now, cancellable, study, progress };
     *lock(slot) = Some(Job { running, control: control.clone(), woken: now + FIRST_LOOK });
     // Quick jobs end before this repaint, and then it draws their result.
@@ -253,7 +275,9 @@ fn execute(command: Command, control: &Control) -> anyhow::Result<Event> {
             Event::Inspected(model, inspection)
         }
         Command::Profile(model, settings) => {
-            Event::Profiled(derive(Arc::new(studies::profile(&model, &settings, control)?.trace)))
+            let mut trace = studies::profile(&model, &settings, control)?.trace;
+            crate::ceilings::attach(&mut trace);
+            Event::Profiled(derive(Arc::new(trace)))
         }
         Command::Accuracy(model, settings, schemes) => {
             Event::Compared(derive(Arc::new(studies::accuracy(&model, &settings, &schemes, control)?)))
@@ -263,7 +287,31 @@ fn execute(command: Command, control: &Control) -> anyhow::Result<Event> {
             let accuracy = accuracy.accuracy.clone();
             Event::Joined(derive(Arc::new(Trace { accuracy, ..(*times).clone() })))
         }
-        Command::Save(trace, path) => {
+        Command::Compare(baseline, current) => {
+            let mut go_on = |f: f32| control.step("Comparing", Some(f), None).is_ok();
+            let options = profiler::compare::Options::default();
+            let compared = profiler::compare::compare(&baseline, &current, options, &mut go_on);
+            let comparison = compared.map_err(|profiler::compare::Stopped| StudyError::Cancelled)?;
+            Event::Differs(baseline, current, Arc::new(comparison))
+        }
+        Command::Ceilings { profile, measure, folder } => {
+            let target = || Target::of_trace(&profile.trace.meta);
+            let known = match (measure, folder.as_deref()) {
+                (true, folder) => Some(ceilings(&target()?, folder, true, control)?),
+                (false, Some(folder)) => target().ok().and_then(|t| remembered(&t, folder)),
+                (false, None) => None,
+            };
+            let advised = Advised::new(&profile, known.as_ref());
+            Event::Ceilings(known.map(Arc::new), Arc::new(advised))
+        }
+        Command::Save(mut trace, path) => {
+            // The ceilings may have been measured after the trace.
+            if trace.ceilings.is_none() && extension(&path).as_deref() == Some("scope") {
+                let ceilings = crate::ceilings::of_trace(&trace);
+                if ceilings.is_some() {
+                    Arc::make_mut(&mut trace).ceilings = ceilings;
+                }
+            }
             save_apart(trace, path.clone(), control)?;
             Event::Saved(path)
         }

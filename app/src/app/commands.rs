@@ -161,7 +161,7 @@ impl App {
         self.view_entries(&mut l);
         self.run_entries(&mut l);
         l.menu("Help");
-        l.add("shortcuts", "Shortcuts", Wish::Help).keys(&[plain(Key::Questionmark), plain(Key::F1)]);
+        l.add("shortcuts", "All shortcuts", Wish::Help).keys(&[plain(Key::Questionmark), plain(Key::F1)]);
         l.add("about", "About Stratoscope", Wish::About).tip(concat!("Version ", env!("CARGO_PKG_VERSION")));
         for view in &self.views {
             l.menu(view.title());
@@ -193,7 +193,7 @@ impl App {
         l.sub("Export");
         for f in profiler::export::FORMATS.iter().filter(|f| f.extension != "scope") {
             let wish = Wish::ExportDialog(f.extension);
-            l.add(format!("export:{}", f.extension), f.name, wish).tip(f.description).only_if(traced, no_trace);
+            l.add(format!("export:{}", f.name), f.name, wish).tip(f.description).only_if(traced, no_trace);
         }
         l.gap();
         l.add("close-trace", "Close trace", Wish::CloseTrace).keys(&[ctrl(Key::W)]).only_if(traced, "No trace is open");
@@ -274,6 +274,17 @@ impl App {
             let on = self.runs.current_index() == Some(i);
             l.add(format!("trace:{i}"), run.title(), Wish::ShowRun(i)).checked(on);
         }
+        l.sub("");
+        let pinned = self.runs.current_index().is_some() && self.runs.current_index() == self.runs.baseline_index();
+        let (title, tip) = match pinned {
+            true => ("Unpin baseline", "Compare with this trace no more"),
+            false => ("Pin as baseline", "Compare the other traces with this one"),
+        };
+        let index = self.runs.current_index().filter(|_| !pinned);
+        l.add("pin-baseline", title, Wish::Do(Action::Pin(index)))
+            .keys(&[ctrl(Key::B)])
+            .only_if(self.runs.current().is_some(), "There is no trace yet")
+            .tip(tip);
     }
 
     fn run_entries(&self, l: &mut List) {
@@ -293,7 +304,7 @@ impl App {
         l.add("compare-precisions", "Compare precisions", Wish::Do(Action::RunAccuracy))
             .only_if(self.can_run(), hindrance)
             .tip("f16, bf16, int8 and int4 against f32, layer by layer");
-        let busy = self.worker.running().is_some_and(|r| r.cancellable);
+        let busy = [&self.worker, &self.clerk].iter().any(|w| w.running().is_some_and(|r| r.cancellable));
         l.add("cancel", "Cancel", Wish::Cancel)
             .keys(&[plain(Key::Escape)])
             .only_if(busy, "Nothing runs that can be cancelled")

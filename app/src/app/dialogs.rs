@@ -28,10 +28,11 @@ enum Answer {
 impl Dialogs {
     /// Asks for a file to open.
     pub fn open(&mut self, ctx: &egui::Context) {
-        self.ask(ctx, || {
+        let kinds: Vec<&str> = ["onnx"].into_iter().chain(profiler::import::extensions()).collect();
+        self.ask(ctx, move || {
             let path = rfd::FileDialog::new()
                 .set_title("Open a model or a trace")
-                .add_filter("Models and traces", &["onnx", "scope", "puffin", "json"])
+                .add_filter("Models and traces", &kinds)
                 .add_filter("All files", &["*"])
                 .pick_file()?;
             Some(Wish::open(path))

@@ -11,7 +11,7 @@ use super::dock::Layout;
 use super::{App, OpenModel, Sheet, Wish};
 use crate::live::{DEFAULT_ADDRESS, LiveServer};
 use crate::theme::Theme;
-use crate::view::{Action, HistoryAsk, HistoryPage, Profile};
+use crate::view::{Action, Compared, ComparisonState, HistoryAsk, HistoryPage, Profile};
 use crate::worker::{Command, Event, chain, file_name};
 
 impl App {
@@ -19,6 +19,10 @@ impl App {
         match event {
             Event::OpenedModel(model, path) => self.show_model(model, &path),
             Event::OpenedTrace(profile, path) if self.queue.is_again(&path) => self.trace_is_back(profile, &path),
+            Event::OpenedTrace(profile, path) if self.baseline_wanted.take_if(|p| *p == path).is_some() => {
+                self.runs.add_baseline(profile, path);
+                self.layout.focus("compare");
+            }
             Event::OpenedTrace(profile, path) => {
                 self.queue.now = None;
                 self.remember(&path);
@@ -53,7 +57,15 @@ impl App {
                 }
                 self.layout.focus("accuracy");
             }
+            Event::Differs(baseline, current, comparison) => {
+                let state = ComparisonState::Done(comparison);
+                self.facts.compared = Some(Compared { baseline, current, state });
+            }
             Event::Planned(what_if) => self.facts.what_if = Some(what_if),
+            Event::Ceilings(ceilings, advised) => {
+                self.facts.ceilings = ceilings.or_else(|| self.facts.ceilings.take());
+                self.facts.advice = Some(advised);
+            }
             Event::Joined(profile) => self.show_trace(profile, None),
             Event::Saved(path) => {
                 self.log.info(format!("Wrote {}", path.display()));
@@ -72,10 +84,12 @@ impl App {
             }
             Event::Devices(devices) => self.devices = devices,
             Event::Cancelled(what) => {
+                self.comparing_ended(&what);
                 self.opening_ended(&what);
                 self.log.info(format!("{what}: cancelled"));
             }
             Event::Failed { what, why } => {
+                self.comparing_ended(&what);
                 let again = self.opening_ended(&what);
                 if let Some(m) = &mut self.model {
                     m.waiting = false;
@@ -92,6 +106,25 @@ impl App {
     fn opening_ended(&mut self, what: &str) -> bool {
         let of_opening = |o: &mut super::session::Opening| Command::Open(o.path.clone()).title() == what;
         self.queue.now.take_if(of_opening).is_some_and(|o| o.again)
+    }
+
+    /// The comparison that was asked for does not come, if this was that.
+    fn comparing_ended(&mut self, what: &str) {
+        if let Some(c) = self.facts.compared.as_mut().filter(|c| matches!(c.state, ComparisonState::Working))
+            && what == Command::Compare(c.baseline.clone(), c.current.clone()).title()
+        {
+            c.state = ComparisonState::Stopped;
+        }
+        self.baseline_wanted.take_if(|path| Command::Open(path.clone()).title() == what);
+    }
+
+    /// Asks for the comparison of the trace on show with the baseline.
+    fn compare(&mut self) {
+        let (Some(a), Some(b)) = (self.runs.baseline(), self.runs.current()) else { return };
+        let (baseline, current) = (a.profile.trace.clone(), b.profile.trace.clone());
+        let sent = self.worker.send(Command::Compare(baseline.clone(), current.clone()));
+        let state = if sent { ComparisonState::Working } else { ComparisonState::Stopped };
+        self.facts.compared = Some(Compared { baseline, current, state });
     }
 
     fn trace_is_back(&mut self, profile: Arc<Profile>, path: &Path) {
@@ -178,6 +211,20 @@ impl App {
         }
     }
 
+    /// Asks once for what to fix in the trace that came on show.
+    pub(super) fn advise_if_needed(&mut self) {
+        let Some(run) = self.runs.current() else { return };
+        let key = Arc::as_ptr(&run.profile.trace).addr();
+        if self.advised != Some(key) && self.clerk.send(self.ceilings_command(run.profile.clone(), false)) {
+            self.advised = Some(key);
+        }
+    }
+
+    fn ceilings_command(&self, profile: Arc<Profile>, measure: bool) -> Command {
+        let folder = if self.store.keeps() { crate::ceilings::folder() } else { None };
+        Command::Ceilings { profile, measure, folder }
+    }
+
     /// True if a study can start now.
     pub(super) fn can_run(&self) -> bool {
         self.model.is_some() && !self.is_measuring()
@@ -209,7 +256,6 @@ impl App {
             Wish::Scale(scale) => {
                 self.state.look = self.state.look.with_scale(scale);
                 self.state.look.apply(ctx);
-                self.scale_drawn = None;
             }
             Wish::Find => self.open_search(),
             Wish::Palette => self.open_palette(ctx),
@@ -257,6 +303,12 @@ impl App {
                     self.worker.send(Command::Profile(m.model.clone(), self.state.settings.clone()));
                 }
             }
+            Action::MeasureCeilings => {
+                if let (Some(run), false) = (self.runs.current(), self.is_measuring()) {
+                    self.failure = None;
+                    self.worker.send(self.ceilings_command(run.profile.clone(), true));
+                }
+            }
             Action::RunAccuracy => {
                 if let (Some(m), true) = (&self.model, self.can_run()) {
                     self.failure = None;
@@ -279,7 +331,16 @@ impl App {
                 self.layout.focus(id);
             }
             Action::History(ask) => self.ask_history(ask),
+            Action::Pin(index) => {
+                self.runs.pin(index);
+                if index.is_some() {
+                    self.layout.focus("compare");
+                }
+            }
+            Action::ShowRun(index) => self.show_run(index),
+            Action::Compare => self.compare(),
             Action::OpenBaseline(path) => {
+                self.baseline_wanted = Some(path.clone());
                 self.worker.send(Command::Open(path));
             }
         }

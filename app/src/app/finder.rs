@@ -160,6 +160,11 @@ impl Finder {
                 format!("{} {}", item.text, item.keys),
             )
         });
+        ui.ctx().accesskit_node_builder(response.id, |node| {
+            node.clear_toggled();
+            node.set_selected(current);
+            node.set_position_in_set(n);
+        });
         if ui.is_rect_visible(rect) {
             let fill = if current {
                 theme.selection

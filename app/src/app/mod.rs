@@ -134,10 +134,12 @@ pub struct App {
     /// A person did something since the last note in the history.
     touched: bool,
     queue: Queue,
+    /// The file that is being opened to compare with.
+    baseline_wanted: Option<PathBuf>,
+    /// The trace (by address) that advice was asked for.
+    advised: Option<usize>,
     /// The panels are shown though nothing is open.
     panels_wanted: bool,
-    /// The scale under the settings' slider while it is dragged.
-    scale_drawn: Option<f32>,
     title: String,
     /// What draws the window, in words.
     adapter: String,
@@ -188,9 +190,10 @@ impl App {
             sheet: None,
             history: History::default(),
             touched: false,
+            baseline_wanted: None,
             queue: Queue::default(),
+            advised: None,
             panels_wanted: false,
-            scale_drawn: None,
             title: String::new(),
             adapter: String::new(),
         })
@@ -275,6 +278,7 @@ impl App {
         }
         self.open_next();
         self.inspect_if_needed();
+        self.advise_if_needed();
         let title = match (&self.model, self.runs.current()) {
             (Some(m), _) => format!("{} - Stratoscope", crate::worker::file_name(&m.path)),
             (None, Some(run)) => format!("{} - Stratoscope", run.title()),

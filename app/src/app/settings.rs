@@ -1,6 +1,6 @@
 //! The settings: how the window looks, in which units, and how runs are measured. Each is applied as it is changed.
 
-use egui::{Align2, Color32, ComboBox, Context, DragValue, Modal, RichText, ScrollArea, Slider, Ui};
+use egui::{Align2, Color32, ComboBox, Context, DragValue, Modal, RichText, ScrollArea, Ui};
 use serde::{Deserialize, Serialize};
 use studies::{Budget, Settings};
 
@@ -95,15 +95,16 @@ impl App {
             ui.end_row();
 
             ui.label("Scale").on_hover_text("Size of everything in the window");
-            let mut percent = self.state.look.scale * 100.0;
-            let slider = Slider::new(&mut percent, SCALES.start() * 100.0..=SCALES.end() * 100.0);
-            let slider = ui.add(slider.step_by(5.0).suffix("%").update_while_editing(false));
-            // The slider itself moves with the scale: apply it when the pointer lets go.
-            if slider.drag_stopped() || slider.changed() && !slider.dragged() {
-                self.wishes.push(Wish::Scale(percent / 100.0));
-            } else if slider.dragged() {
-                self.scale_drawn = Some(percent / 100.0);
-            }
+            ui.horizontal(|ui| {
+                let scale = self.state.look.scale;
+                for (sign, word, to) in [("−", "Smaller", scale - 0.1), ("+", "Larger", scale + 0.1)] {
+                    let button = ui.add_enabled(SCALES.contains(&to), egui::Button::new(sign)).on_hover_text(word);
+                    if button.accessible_name(word).clicked() {
+                        self.wishes.push(Wish::Scale(to));
+                    }
+                }
+                ui.label(RichText::new(format!("{:.0}%", scale * 100.0)).font(theme::figure()));
+            });
             ui.end_row();
 
             ui.label("Motion");
@@ -153,22 +154,21 @@ impl App {
                 ui.end_row();
 
                 ui.label("Warm-up").on_hover_text("Runs before measuring: they fill caches and are kept apart");
-                ui.add(DragValue::new(&mut settings.warmup).range(0..=1000).suffix(" runs"));
+                ui.add(DragValue::new(&mut settings.warmup).range(0..=1000).suffix(" runs")).accessible_name("Warm-up");
                 ui.end_row();
 
                 ui.label("Threads").on_hover_text("CPU threads; all cores means one per physical core");
-                ComboBox::from_id_salt("settings threads").selected_text(threads_text(settings.threads)).show_ui(
-                    ui,
-                    |ui| {
-                        for t in thread_choices() {
-                            ui.selectable_value(&mut settings.threads, t, threads_text(t));
-                        }
-                    },
-                );
+                let chosen = ComboBox::from_id_salt("settings threads").selected_text(threads_text(settings.threads));
+                let chosen = chosen.show_ui(ui, |ui| {
+                    for t in thread_choices() {
+                        ui.selectable_value(&mut settings.threads, t, threads_text(t));
+                    }
+                });
+                chosen.response.accessible_name("Threads");
                 ui.end_row();
 
                 ui.label("Seed").on_hover_text("Of random inputs: the same seed makes the same inputs");
-                ui.add(DragValue::new(&mut settings.seed));
+                ui.add(DragValue::new(&mut settings.seed)).accessible_name("Seed");
                 ui.end_row();
             });
         });
@@ -201,8 +201,12 @@ fn budget_ui(ui: &mut Ui, budget: &mut Budget) {
         *budget = if by_time { Budget::Seconds(3.0) } else { Budget::Runs(100) };
     }
     match budget {
-        Budget::Seconds(s) => ui.add(DragValue::new(s).range(0.1..=3600.0).speed(0.1).suffix(" s")),
-        Budget::Runs(n) => ui.add(DragValue::new(n).range(1..=1_000_000).suffix(" runs")),
+        Budget::Seconds(s) => {
+            ui.add(DragValue::new(s).range(0.1..=3600.0).speed(0.1).suffix(" s")).accessible_name("Seconds to measure")
+        }
+        Budget::Runs(n) => {
+            ui.add(DragValue::new(n).range(1..=1_000_000).suffix(" runs")).accessible_name("Runs to measure")
+        }
     };
 }
 

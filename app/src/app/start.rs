@@ -96,7 +96,9 @@ impl App {
             theme::sans(),
             theme.text,
         );
-        let kinds = format!("ONNX models; .scope, .puffin and Chrome JSON traces  ({keys})");
+        let kinds = format!(
+            "ONNX models; traces of this program, ONNX Runtime, PyTorch, TensorRT, OpenVINO, LiteRT, Chrome  ({keys})"
+        );
         ui.painter().text(
             rect.center() + vec2(0.0, 10.0),
             Align2::CENTER_CENTER,

@@ -15,6 +15,14 @@ impl App {
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 ui.spacing_mut().item_spacing.x = 16.0;
                 self.log_ui(ui, theme);
+                if let Some(job) = self.clerk.running().filter(|r| r.cancellable) {
+                    let cancel = ui.add(Button::new(RichText::new("Cancel").small()).small());
+                    if cancel.on_hover_text("Esc").clicked() {
+                        self.wishes.push(Wish::Cancel);
+                    }
+                    let taken = format::time_left(job.since.elapsed());
+                    weak(ui, theme, &format!("{}: {taken} so far", job.what), "Goes on beside what is measured");
+                }
                 if let Some(live) = &self.live {
                     weak(ui, theme, &format!("puffin on {}", live.address()), "A puffin_viewer can connect here");
                 }

@@ -9,7 +9,7 @@ use crate::theme::{PAD, Theme};
 use crate::view::{Command, View, ViewCx};
 
 const COLUMNS: [Column; 3] = [
-    Column::figure("Time", 72.0).unit("s").tip("Since the program started"),
+    Column::text("Time", 80.0, 0.0).tip("The time of day here"),
     Column::text("Level", 80.0, 0.0),
     Column::text("What happened", 240.0, 1.0),
 ];
@@ -155,7 +155,7 @@ impl LogView {
         let outcome = table.show(ui, theme, None, row, |cell: &Cell<'_>, i, column| {
             let Some(line) = lines.get(i) else { return };
             match column {
-                0 => cell.figure(&line.seconds(), theme.text_weak),
+                0 => cell.figure(&line.time(), theme.text_weak),
                 1 => cell.text(word(line.level), color(theme, line.level)),
                 _ => cell.text(line.text.lines().next().unwrap_or(""), theme.text),
             }
