@@ -14,6 +14,7 @@ use crate::draw::flame_colors::ColorBy;
 use crate::draw::flame_index::Flame;
 use crate::draw::layer_figures::LayerFigures;
 use crate::draw::memory_index::MemoryIndex;
+use crate::draw::run_index::RunIndex;
 use crate::draw::scopes::ScopeTree;
 use crate::log_book::LogBook;
 use crate::runs::Runs;
@@ -79,10 +80,43 @@ pub struct Facts {
     pub log: LogBook,
     /// What this machine's device can do at best: the newest that was measured or remembered.
     pub ceilings: Option<Arc<profiler::Ceilings>>,
+    /// What to fix first in the trace on show.
+    pub advice: Option<Arc<crate::ceilings::Advised>>,
     /// The runs of the history that were last asked for.
     pub history: Option<Arc<HistoryPage>>,
+    /// The traces that were last compared.
+    pub compared: Option<Compared>,
     /// What the open model's activations would take if they were planned otherwise.
     pub what_if: Option<Arc<studies::WhatIf>>,
+}
+
+/// Two traces and how far their comparison is.
+#[derive(Clone)]
+pub struct Compared {
+    /// What is compared with.
+    pub baseline: Arc<Trace>,
+    /// What is compared.
+    pub current: Arc<Trace>,
+    /// How far it is.
+    pub state: ComparisonState,
+}
+
+/// How far a comparison is.
+#[derive(Clone)]
+pub enum ComparisonState {
+    /// Asked for.
+    Working,
+    /// Stopped by the user or by an error.
+    Stopped,
+    /// Done.
+    Done(Arc<profiler::compare::Comparison>),
+}
+
+impl Compared {
+    /// True if it is of these two.
+    pub fn is_of(&self, baseline: &Arc<Trace>, current: &Arc<Trace>) -> bool {
+        Arc::ptr_eq(&self.baseline, baseline) && Arc::ptr_eq(&self.current, current)
+    }
 }
 
 /// What the history answered.
@@ -132,6 +166,8 @@ pub enum Action {
     RunAccuracy,
     /// Plan the open model's memory in other ways.
     WhatIf,
+    /// Measure what the shown trace's device can do at best.
+    MeasureCeilings,
     /// Show the dialog to open a model or a trace.
     OpenDialog,
     /// Open this file.
@@ -142,6 +178,12 @@ pub enum Action {
     Show(&'static str),
     /// Ask the history.
     History(HistoryAsk),
+    /// Compare the open trace of this number with the others from now on, or none.
+    Pin(Option<usize>),
+    /// Show the open trace of this number.
+    ShowRun(usize),
+    /// Compare the trace on show with the baseline.
+    Compare,
     /// Open this file and make it what the others are compared with.
     OpenBaseline(PathBuf),
 }
@@ -213,6 +255,8 @@ pub struct Profile {
     /// What each layer is called on a graph or in a row: its place, without the operator's name where the place has one
     /// layer alone.
     pub labels: Vec<String>,
+    /// The runs by time.
+    pub runs: RunIndex,
     /// The measured run closest to the median latency.
     pub typical_run: Option<RunId>,
     by_layer: Vec<Option<usize>>,
@@ -247,6 +291,7 @@ impl Profile {
             merged: Flame::of_scopes(&scopes),
             memory: MemoryIndex::new(&trace, &stats),
             figures: LayerFigures::default(),
+            runs: RunIndex::new(&trace.runs),
             typical_run: typical_run(&trace),
             labels: scopes.labels(),
             scopes,

@@ -31,25 +31,36 @@ pub fn cell_name<'p>(profile: &'p Profile, cell: &FlameCell) -> &'p str {
 pub fn run_at(profile: &Profile, lens: Lens) -> Option<RunId> {
     let (from, to) = lens.window;
     let center = (from + to) / 2.0;
-    let i = profile.trace.runs.iter().position(|r| (r.start_ns as f64) <= center && center <= r.end_ns as f64)?;
-    let run = profile.trace.runs[i];
-    ((to - from) < (run.end_ns - run.start_ns) as f64 * 1.5).then_some(RunId(i as u32))
+    let run = |id: &RunId| profile.trace.runs[id.index()];
+    let inside = |id: &RunId| (run(id).start_ns as f64) <= center && center <= run(id).end_ns as f64;
+    let id = profile.runs.visible(center, center).find(inside)?;
+    ((to - from) < (run(&id).end_ns - run(&id).start_ns) as f64 * 1.5).then_some(id)
 }
 
 /// Lines between runs, and warm-up ones dimmed and named.
 pub fn runs_ui(painter: &Painter, theme: &Theme, profile: &Profile, lens: Lens, tracks: Rect) {
+    let band = |x0: f32, x1: f32| {
+        Rect::from_x_y_ranges(x0.max(tracks.left())..=x1.min(tracks.right()), tracks.y_range())
+    };
+    for &(from, to) in profile.runs.warmups() {
+        let (x0, x1) = (lens.x(from as f64), lens.x(to as f64));
+        if x1 > tracks.left() && x0 < tracks.right() {
+            painter.rect_filled(band(x0, x1), 0.0, theme.surface[1].gamma_multiply(0.7));
+        }
+    }
     let mut named_to = f32::NEG_INFINITY;
-    let mut measured = 0;
-    for run in &profile.trace.runs {
-        measured += usize::from(!run.warmup);
+    let visible = profile.runs.visible(lens.window.0, lens.window.1);
+    if visible.len() as f32 > tracks.width() {
+        // None has room for its name.
+        return;
+    }
+    for id in visible {
+        let run = profile.trace.runs[id.index()];
         let (x0, x1) = (lens.x(run.start_ns as f64), lens.x(run.end_ns as f64));
-        if x1 < tracks.left() || x0 > tracks.right() || (x1 - x0 < 24.0 && !run.warmup) {
+        if x1 < tracks.left() || x0 > tracks.right() || x1 - x0 < 24.0 {
             continue;
         }
-        let band = Rect::from_x_y_ranges(x0.max(tracks.left())..=x1.min(tracks.right()), tracks.y_range());
-        if run.warmup {
-            painter.rect_filled(band, 0.0, theme.surface[1].gamma_multiply(0.7));
-        }
+        let band = band(x0, x1);
         if x1 - x0 > 60.0 && x0 >= tracks.left() {
             let dash = theme::mix(theme.surface[0], theme.text_weak, 0.5);
             painter.add(egui::Shape::dashed_line(
@@ -59,7 +70,7 @@ pub fn runs_ui(painter: &Painter, theme: &Theme, profile: &Profile, lens: Lens, 
                 3.0,
             ));
         }
-        let name = if run.warmup { "warm-up".to_owned() } else { format!("run {measured}") };
+        let name = profile.runs.number(id).map_or("warm-up".to_owned(), |n| format!("run {n}"));
         let text = galley(painter, &name, theme::caption(), theme.text_weak, f32::INFINITY);
         let left = band.left() + 4.0;
         if text.size().x + 8.0 < band.width() && left > named_to {

@@ -48,6 +48,8 @@ pub struct Block {
     pub class: Option<OpClass>,
     /// The longest of its cells.
     pub longest: usize,
+    /// The time of its cells, without what lies between them.
+    pub total: f64,
 }
 
 /// Cells of one node of the pyramid's lowest level, and nodes of one level in one of the next.
@@ -61,6 +63,8 @@ struct Node {
     end: f64,
     longest: u32,
     longest_ns: f32,
+    /// Time of all cells, without the gaps.
+    total: f64,
     /// Time by class.
     time: [f32; CLASSES],
 }
@@ -70,6 +74,7 @@ impl Node {
         let (&first, rest) = nodes.split_first()?;
         Some(rest.iter().fold(first, |mut all, n| {
             all.end = n.end;
+            all.total += n.total;
             if n.longest_ns > all.longest_ns {
                 (all.longest, all.longest_ns) = (n.longest, n.longest_ns);
             }
@@ -219,7 +224,7 @@ impl FlameRow {
             } else {
                 cut.flush();
                 let class = OpClass::ALL.get(usize::from(self.tags[i] & NO_CLASS)).copied();
-                cut.out.push(Block { first: i, count: 1, start, end, class, longest: i });
+                cut.out.push(Block { first: i, count: 1, start, end, class, longest: i, total: end - start });
             }
         }
     }
@@ -230,7 +235,7 @@ impl FlameRow {
         if let Some(t) = time.get_mut(usize::from(self.tags[i] & NO_CLASS)) {
             *t = (end - start) as f32;
         }
-        Node { start, end, longest: i as u32, longest_ns: (end - start) as f32, time }
+        Node { start, end, longest: i as u32, longest_ns: (end - start) as f32, total: end - start, time }
     }
 
     fn raise(&mut self) {
@@ -284,8 +289,8 @@ impl Cut<'_> {
 
     fn flush(&mut self) {
         if let Some((_, first, count, all)) = self.now.take() {
-            let longest = all.longest as usize;
-            self.out.push(Block { first, count, start: all.start, end: all.end, class: all.class(), longest });
+            let (longest, total) = (all.longest as usize, all.total);
+            self.out.push(Block { first, count, start: all.start, end: all.end, class: all.class(), longest, total });
         }
     }
 }

@@ -65,6 +65,8 @@ fn blocks_agree_with_counting_cell_by_cell() {
                 assert_eq!((b.start, b.end), (start, end), "{say}");
                 assert!((b.first..b.first + b.count).contains(&b.longest), "{say}");
                 assert!((row.cell(b.longest).duration() - longest).abs() <= longest * 1e-6, "{say}");
+                let sum: f64 = (b.first..b.first + b.count).map(|i| row.cell(i).duration()).sum();
+                assert!((b.total - sum).abs() <= sum * 1e-9, "{say}: {b:?} {sum}");
                 let most = time.into_iter().fold(0.0, f64::max);
                 match b.class {
                     Some(c) if b.count > 1 => assert!(time[c as usize] >= most * (1.0 - 1e-3), "{say}: {b:?} {time:?}"),

@@ -10,13 +10,18 @@ pub mod flame_marks;
 pub mod flame_nav;
 pub mod flame_paint;
 pub mod flame_row;
+pub mod graph_camera;
 mod graph_columns;
+pub mod graph_figures;
 pub mod graph_layered;
+pub mod graph_paint;
 pub mod graph_scene;
 pub mod graph_tree;
 pub mod histogram;
 pub mod layer_figures;
 pub mod memory_index;
+pub mod run_index;
+pub mod roofline_plot;
 pub mod scopes;
 pub mod table;
 
