@@ -1,9 +1,12 @@
 //! Draws one view into a picture with no display, for tests and tools.
 
+use std::sync::Arc;
+
 use anyhow::anyhow;
 use image::RgbaImage;
 use studies::{Inspection, Settings};
 
+use crate::ceilings::Advised;
 use crate::picture;
 use crate::runs::Runs;
 use crate::theme::Theme;
@@ -51,7 +54,9 @@ pub fn render_view(
     model: Option<&Inspection>,
     options: Options,
 ) -> anyhow::Result<RgbaImage> {
-    render_scene(id, &Scene { profile, model, ..Scene::default() }, options)
+    let advice = profile.map(|p| Arc::new(Advised::new(p, None)));
+    let facts = Facts { advice, ..Facts::default() };
+    render_scene(id, &Scene { profile, model, facts, ..Scene::default() }, options)
 }
 
 /// As [`render_view`], with all that a view may be shown.

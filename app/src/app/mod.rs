@@ -30,6 +30,7 @@ use graph::Model;
 use profiler::Trace;
 use studies::{Device, Inspection, Settings};
 
+use crate::ceilings::Advised;
 use crate::live::LiveServer;
 use crate::log_book::{self, LogBook};
 use crate::runs::Runs;
@@ -211,7 +212,11 @@ impl App {
         let mut app = Self::with_state(ctx, Store::none(), state)?;
         theme::reduce_motion(ctx);
         if let Some(trace) = trace {
-            app.runs.add(Arc::new(Profile::new(trace)), None);
+            let profile = Arc::new(Profile::new(trace));
+            // Pictures don't wait for the thread that looks for it.
+            app.facts.advice = Some(Arc::new(Advised::new(&profile, None)));
+            app.advised = Some(Arc::as_ptr(&profile.trace).addr());
+            app.runs.add(profile, None);
             app.selection.select(app.runs.current().and_then(|r| crate::snapshot::longest_layer(&r.profile)));
         }
         let settings = app.state.settings.clone();
@@ -360,15 +365,18 @@ impl App {
 
     /// Saves what outlives the program, when the user let go of something.
     fn keep_state(&mut self, ctx: &egui::Context) {
-        let (let_go, size, free) = ctx.input(|i| {
+        let (let_go, size, free, maximized) = ctx.input(|i| {
             let v = i.viewport();
-            let free = !v.maximized.unwrap_or(false) && !v.fullscreen.unwrap_or(false);
+            let maximized = v.maximized.unwrap_or(false);
+            let free = !maximized && !v.fullscreen.unwrap_or(false);
             (
                 i.pointer.any_released() || i.events.iter().any(|e| matches!(e, egui::Event::Key { .. })),
                 i.content_rect().size(),
                 free,
+                maximized,
             )
         });
+        self.state.maximized = maximized;
         if free {
             self.state.window = [size.x, size.y].map(|v| v * ctx.zoom_factor());
         }

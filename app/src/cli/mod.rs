@@ -1,6 +1,8 @@
 //! The command line: one file per command, one line in the list below.
 
 mod accuracy;
+mod advice;
+mod ceilings;
 mod compare;
 mod convert;
 mod devices;
@@ -11,6 +13,7 @@ mod profile;
 mod progress;
 mod report;
 mod screenshot;
+mod shown;
 mod table;
 mod verify;
 mod what_if;
@@ -46,6 +49,7 @@ commands! {
     Convert convert,
     Screenshot screenshot,
     Devices devices,
+    Ceilings ceilings,
     History history,
     WhatIf what_if,
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 pub fn json(trace: &Trace) -> Value {
     let meta = &trace.meta;
     let memory = &trace.memory;
+    let audit = Audit::of(trace);
     json!({
         "model": meta.model,
         "model_path": meta.model_path,
@@ -31,7 +32,9 @@ pub fn json(trace: &Trace) -> Value {
             "process_peak_bytes": (memory.process_peak_bytes > 0).then_some(memory.process_peak_bytes),
         },
         "layers": layers(trace),
-        "audit": Audit::of(trace),
+        "audit": &audit,
+        "ceilings": trace.ceilings,
+        "advice": profiler::advice(trace, &trace.layer_stats(), &audit, None),
         "warnings": meta.warnings,
     })
 }
@@ -103,6 +106,8 @@ mod tests {
             "/layers/0/time_ns/median",
             "/layers/0/time_ns/p99",
             "/audit/badges",
+            "/advice/findings",
+            "/advice/missing",
         ] {
             assert!(v.pointer(path).is_some_and(|v| !v.is_null()), "{path} in {v:#}");
         }

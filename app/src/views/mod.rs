@@ -1,13 +1,16 @@
 //! The panels: one file each, and one line in [`all`].
 
 mod accuracy;
+mod advice;
 mod flame;
+mod graph;
 mod history;
 mod inspector;
 pub mod layers;
 mod log;
 mod memory;
 mod model;
+mod roofline;
 pub mod summary;
 
 use crate::view::View;
@@ -18,6 +21,8 @@ pub fn all() -> Vec<Box<dyn View>> {
         Box::<model::ModelView>::default(),
         Box::<flame::FlameView>::default(),
         Box::<layers::LayersView>::default(),
+        Box::<graph::GraphView>::default(),
+        Box::<roofline::RooflineView>::default(),
         Box::<memory::MemoryView>::default(),
         Box::<accuracy::AccuracyView>::default(),
         Box::<history::HistoryView>::default(),
@@ -161,6 +166,7 @@ mod tests {
             ("flame", "Run", Action::Run),
             ("layers", "Run", Action::Run),
             ("memory", "Run", Action::Run),
+            ("roofline", "Run", Action::Run),
             ("summary", "Run", Action::Run),
             ("accuracy", "Compare precisions", Action::RunAccuracy),
         ] {

@@ -30,7 +30,8 @@ pub fn strip(ui: &mut Ui, cx: &mut ViewCx<'_>) {
         ui.spacing_mut().item_spacing.x = PAD;
         audit_chip(ui, theme, &profile.audit);
         if let Some(sentence) = share_sentence(profile) {
-            ui.add(egui::Label::new(RichText::new(sentence).color(theme.text)).truncate());
+            ui.add(egui::Label::new(RichText::new(sentence).color(theme.text)).truncate())
+                .on_hover_text("The class of operators that takes most, of the median times of all layers added up");
         }
     });
 }
@@ -42,7 +43,8 @@ fn audit_chip(ui: &mut Ui, theme: &Theme, audit: &Audit) {
     let mut words = vec![format!("audit: {ok} ok")];
     words.extend((warns > 0).then(|| format!("{warns} to note")));
     words.extend((bad > 0).then(|| format!("{bad} bad")));
-    let tip: Vec<String> = audit.badges.iter().map(|b| format!("{}: {}", b.title, b.detail)).collect();
+    let head = "What lowers trust in these figures, or speaks for them:".to_owned();
+    let tip: Vec<String> = std::iter::once(head).chain(audit.badges.iter().map(|b| format!("{}: {}", b.title, b.detail))).collect();
     chip(ui, theme, theme.severity(audit.severity()), &words.join(", "), &tip.join("\n"));
 }
 
@@ -72,7 +74,7 @@ fn headlines(profile: &Profile) -> Vec<Headline> {
             value: format::rate(t),
             spread: String::new(),
             caption: "throughput",
-            why: format!("{} per run at the median latency.", format::plural(trace.meta.batch as usize, "item")),
+            why: format!("Items a second: {} per run at the median latency.", format::plural(trace.meta.batch as usize, "item")),
         },
         None => unknown("throughput", "How many items one run handles is unknown."),
     });
@@ -88,8 +90,11 @@ fn headlines(profile: &Profile) -> Vec<Headline> {
 
 fn latency_words(profile: &Profile, s: &Summary) -> String {
     let kind = if profile.trace.meta.unprofiled_ns.is_empty() { "recorded" } else { "unrecorded" };
+    let clock = &profile.trace.meta.clock.strategy;
+    let clock = if clock.is_empty() { String::new() } else { format!("\nClock: {clock}.") };
     format!(
-        "Of {}: median {}, spread (MAD) {}, p90 {}, p99 {}, fastest {}.",
+        "From the start of a run to its end, over {}:\nmedian {}, spread {} (median absolute deviation), p90 {}, p99 {}, \
+         fastest {}.\np90 and p99: 9 of 10 and 99 of 100 runs were at most this slow.{clock}",
         format::plural(s.count, &format!("{kind} run")),
         format::duration(s.median),
         format::duration(s.mad),
@@ -171,6 +176,7 @@ impl View for SummaryView {
                 });
                 ui.add_space(PAD);
                 draw::hairline(ui, theme);
+                super::advice::show(ui, cx, profile);
                 let wide = ui.available_width() > 620.0;
                 if wide {
                     ui.spacing_mut().item_spacing.x = 32.0;
