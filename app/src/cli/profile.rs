@@ -6,10 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use profiler::{Audit, Severity, Trace};
 use studies::Profiled;
+use studies::ceilings::{Target, ceilings};
 
 use super::measure::{MeasureArgs, open_model};
 use super::progress::Terminal;
-use super::table::{Table, shorten};
+use super::shown::{self, ShownArgs};
+use super::table::Table;
 use super::{Outcome, print, print_json, report, require_format};
 use crate::format;
 use crate::live::{DEFAULT_ADDRESS, LiveServer};
@@ -19,7 +21,8 @@ use crate::live::{DEFAULT_ADDRESS, LiveServer};
 #[command(after_help = "Examples:\n  stratoscope profile                        the built-in sample\n  \
     stratoscope profile model.onnx --dim batch=1 --dim seq=128 --device gpu\n  \
     stratoscope profile model.onnx --out run.scope --out run.json --out layers.csv\n  \
-    stratoscope profile model.onnx --input tokens=@tokens.npy --save-outputs results/\n\n\
+    stratoscope profile model.onnx --input tokens=@tokens.npy --save-outputs results/\n  \
+    stratoscope profile model.onnx --group type --filter "share>1%"\n\n\
     --out formats: .scope (this program), .json (Chrome trace, opens in Perfetto), .puffin, .csv (layers).")]
 pub struct Args {
     /// An .onnx file or sample:ID [default: the built-in sample]
@@ -42,6 +45,11 @@ pub struct Args {
     /// Tags for this run in the history; may repeat
     #[arg(long, value_name = "TAG", conflicts_with = "no_history")]
     tag: Vec<String>,
+    /// Measure what the device can do at best too, if that is not known yet: how far layers are from it is then told
+    #[arg(long)]
+    ceilings: bool,
+    #[command(flatten)]
+    shown: ShownArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -56,7 +64,13 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let settings = args.measure.settings();
     let model = open_model(args.model.as_deref(), &settings)?;
     let terminal = Terminal::start();
-    let Profiled { trace, outputs } = studies::profile(&model, &settings, &terminal.control)?;
+    let Profiled { mut trace, outputs } = studies::profile(&model, &settings, &terminal.control)?;
+    if args.ceilings {
+        let target = Target::of_trace(&trace.meta)?;
+        trace.ceilings = Some(ceilings(&target, crate::ceilings::folder().as_deref(), false, &terminal.control)?);
+    } else {
+        crate::ceilings::attach(&mut trace);
+    }
     for file in &args.out {
         profiler::export::write(&trace, file)?;
         terminal.say(&format!("Wrote {}", file.display()));
@@ -76,7 +90,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     if args.json {
         print_json(&report::json(&trace))?;
     } else {
-        print(&text(&trace));
+        print(&text(&trace, &args.shown));
     }
     if let Some(server) = server {
         eprintln!(
@@ -124,7 +138,7 @@ fn file_stem(name: &str) -> String {
 }
 
 /// The report for people.
-pub fn text(trace: &Trace) -> String {
+pub fn text(trace: &Trace, shown: &ShownArgs) -> String {
     let meta = &trace.meta;
     let mut out = format!("{} on {}\n", meta.model, meta.device);
     let mut setup = vec![meta.precision.clone()];
@@ -174,38 +188,7 @@ pub fn text(trace: &Trace) -> String {
         let word = if b.severity == Severity::Bad { "bad " } else { "note" };
         out += &format!("  {word}  {}. {}\n", b.title, b.detail);
     }
-    out + &slowest(trace)
-}
-
-/// The layers that take most of the time.
-fn slowest(trace: &Trace) -> String {
-    const ROWS: usize = 12;
-    let mut stats = trace.layer_stats();
-    stats.sort_by(|a, b| b.share.total_cmp(&a.share));
-    if stats.is_empty() {
-        return String::new();
-    }
-    let mut table = Table::new(&["LAYER", "SCOPE", "OPERATOR", "MEDIAN", "P99", "SHARE", "RATE"], "lllrrrr");
-    for s in stats.iter().take(ROWS) {
-        let Some(layer) = trace.layers.get(s.layer.index()) else { continue };
-        let rate =
-            layer.flops.filter(|_| s.time.median > 0.0).map(|f| format::flops_rate(f as f64 * 1e9 / s.time.median));
-        table.row([
-            shorten(&layer.name, 36),
-            shorten(&layer.scope, 36),
-            shorten(&layer.op, 28),
-            format::duration(s.time.median),
-            format::duration(s.time.p99),
-            format!("{:.1}%", s.share * 100.0),
-            rate.unwrap_or_else(|| "-".to_owned()),
-        ]);
-    }
-    let mut out = format!("\n{table}");
-    if stats.len() > ROWS {
-        let rest: f64 = stats[ROWS..].iter().map(|s| s.share).sum();
-        out += &format!("{} more layers: {:.1}%\n", stats.len() - ROWS, rest * 100.0);
-    }
-    out
+    out + &super::advice::text(trace, &audit) + &shown::layers(trace, shown)
 }
 
 #[cfg(test)]
@@ -215,9 +198,9 @@ mod tests {
     #[test]
     fn the_report_names_the_slowest_layer_and_survives_emptiness() {
         let trace = profiler::fixtures::one_layer();
-        let report = text(&trace);
+        let report = text(&trace, &ShownArgs::default());
         assert!(report.contains(&trace.layers[0].name) && report.contains("100.0%"), "{report}");
-        let empty = text(&Trace::default());
+        let empty = text(&Trace::default(), &ShownArgs::default());
         assert!(empty.contains("no measured runs"), "{empty}");
     }
 

@@ -77,7 +77,8 @@ impl MemoryIndex {
         }
         match tensor.readers.binary_search_by_key(&step, |l| l.index()) {
             Ok(_) => Role::Reads,
-            Err(_) if self.knows_readers => Role::Waits,
+            // Weights wait from run to run.
+            Err(_) if self.knows_readers && tensor.class != MemoryClass::Weights => Role::Waits,
             Err(_) => Role::Unknown,
         }
     }
@@ -92,7 +93,7 @@ pub enum Role {
     Reads,
     /// It does neither: the tensor waits for a later step.
     Waits,
-    /// The trace does not say who reads it.
+    /// The trace does not say who reads it, or it is a weight, which stays from run to run.
     Unknown,
 }
 
@@ -221,7 +222,8 @@ mod tests {
         let index = MemoryIndex::new(&trace, &[]);
         let mut count = [0; 3];
         for step in 0..trace.layers.len() {
-            for t in index.alive_at(&trace.memory, step).into_iter().map(|i| &trace.memory.tensors[i]) {
+            let alive = index.alive_at(&trace.memory, step).into_iter().map(|i| &trace.memory.tensors[i]);
+            for t in alive.filter(|t| t.class == MemoryClass::Activations) {
                 match index.role(t, step) {
                     Role::Makes => count[0] += 1,
                     Role::Reads => count[1] += 1,
