@@ -260,7 +260,7 @@ pub(crate) fn seal(trace: &mut Trace) {
 }
 
 /// A span without a run belongs to the run in which its middle lies.
-fn assign_runs(trace: &mut Trace) {
+pub(crate) fn assign_runs(trace: &mut Trace) {
     let mut runs: Vec<(u64, u64, u32)> =
         trace.runs.iter().enumerate().map(|(i, r)| (r.start_ns, r.end_ns, i as u32)).collect();
     runs.sort_unstable();

@@ -3,12 +3,25 @@
 //! Files are untrusted: what they expand to is bounded before it is allocated, and a trace that leaves here is valid (see
 //! [`check`]).
 
+mod averages;
 mod chrome;
+mod event;
+mod events;
+mod json;
+mod kineto;
+mod litert;
 mod msgpack;
+mod onnxruntime;
+mod openvino;
+mod ops;
+mod overlap;
+mod perfetto;
 mod puffin;
 mod scope;
 mod source;
 mod spans;
+mod tract;
+mod trtexec;
 mod validate;
 
 use std::io::Read;
@@ -44,9 +57,63 @@ enum Reader {
 
 /// Every format that can be opened, in the order in which they are tried. Each may be packed by gzip.
 pub const FORMATS: &[Importer] = &[
-    Importer { name: "Stratoscope trace", extension: "scope", matches: scope::matches, read: Reader::Bytes(scope::read) },
+    Importer {
+        name: "Stratoscope trace",
+        extension: "scope",
+        matches: scope::matches,
+        read: Reader::Bytes(scope::read),
+    },
     Importer { name: "puffin", extension: "puffin", matches: puffin::matches, read: Reader::Bytes(puffin::read) },
+    Importer {
+        name: "Perfetto trace",
+        extension: "pftrace",
+        matches: perfetto::matches,
+        read: Reader::Bytes(perfetto::read),
+    },
+    Importer {
+        name: "ONNX Runtime profile",
+        extension: "json",
+        matches: onnxruntime::matches,
+        read: Reader::Stream(onnxruntime::read),
+    },
+    Importer {
+        name: "PyTorch profile",
+        extension: "json",
+        matches: kineto::matches,
+        read: Reader::Stream(kineto::read),
+    },
+    Importer {
+        name: "trtexec profile",
+        extension: "json",
+        matches: trtexec::is_profile,
+        read: Reader::Bytes(trtexec::read_profile),
+    },
+    Importer {
+        name: "trtexec times",
+        extension: "json",
+        matches: trtexec::is_times,
+        read: Reader::Bytes(trtexec::read_times),
+    },
+    Importer { name: "tract profile", extension: "json", matches: tract::matches, read: Reader::Bytes(tract::read) },
     Importer { name: "Chrome trace", extension: "json", matches: chrome::matches, read: Reader::Stream(chrome::read) },
+    Importer {
+        name: "trtexec layer info",
+        extension: "json",
+        matches: trtexec::is_layer_info,
+        read: Reader::Bytes(trtexec::read_layer_info),
+    },
+    Importer {
+        name: "LiteRT op profile",
+        extension: "csv",
+        matches: litert::matches,
+        read: Reader::Bytes(litert::read),
+    },
+    Importer {
+        name: "OpenVINO counters",
+        extension: "csv",
+        matches: openvino::matches,
+        read: Reader::Bytes(openvino::read),
+    },
 ];
 
 /// How much of a file is searched for signs of its format.
@@ -194,6 +261,17 @@ fn read_from(
     let result = attempt();
     // Whatever a reader made of being stopped.
     if watch.borrow().was_stopped() { Err(Problem::Cancelled) } else { result }
+}
+
+/// The first byte of what may be JSON.
+fn json_start(head: &[u8]) -> Option<u8> {
+    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+    head.iter().copied().find(|b| !b.is_ascii_whitespace())
+}
+
+/// True if a word is anywhere in the head of a file.
+fn has(head: &[u8], word: &str) -> bool {
+    head.windows(word.len()).any(|w| w == word.as_bytes())
 }
 
 /// Everything that a reader yields, or an error once there is more than [`MAX_EXPANDED_BYTES`].

@@ -10,7 +10,7 @@ use super::spans::{Builder, leaves_to_layers};
 use super::{MAX_EXPANDED_BYTES, Problem, damaged, read_bounded};
 use crate::export::puffin::{MAGIC, SOURCE, WARMUP};
 use crate::nest::nest;
-use crate::{Layer, OpClass, Quality, Run, RunId, Trace, TrackId, TrackKind};
+use crate::{Layer, LayerId, OpClass, Quality, Run, RunId, Trace, TrackId, TrackKind};
 
 pub(super) fn matches(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
@@ -28,7 +28,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Trace, Problem> {
         }
         if header != b"PFD4" {
             return Err(damaged(match header.strip_prefix(b"PFD") {
-                Some(v) if v < b"4" => "an old puffin format; open it in puffin_viewer and save it again".to_owned(),
+                Some(v) if v < b"4".as_slice() => "an old puffin format; open it in puffin_viewer and save it again".to_owned(),
                 _ => format!("frame {} does not begin with PFD4", frames.len()),
             }));
         }
@@ -206,6 +206,7 @@ fn assemble(frames: Vec<Frame>, scopes: &HashMap<u32, Scope>) -> Result<Trace, P
     let mut trace = b.trace;
     nest(&mut trace.spans, |s, i| u8::from(s.layer[i].is_some()));
     if !ours {
+        trace.spans.layer.fill(Some(LayerId(0)));
         leaves_to_layers(&mut trace, |_| "scope".to_owned());
         trace.meta.producer = "puffin".into();
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::{Layer, LayerId, Quality, RunId, Span, Trace, Track, TrackId, TrackKind};
+use crate::{Layer, LayerId, Quality, RunId, Span, Spans, Trace, Track, TrackId, TrackKind};
 
 /// Builds a trace from spans as they come.
 #[derive(Default)]
@@ -62,32 +62,41 @@ impl Builder {
     }
 }
 
-/// Turns spans that enclose no other into layers, one per distinct name; for files that do not say what is a layer. Spans
-/// must be nested already. The scope of a layer is the path of the spans around it where it was first seen.
+/// Turns spans that enclose no other into layers, one per distinct name; for files that do not say what is a layer. Only spans
+/// that have some layer already, whichever, are considered. Spans must be nested already. The scope of a layer is the path of
+/// the spans around it where it was first seen.
 pub(super) fn leaves_to_layers(trace: &mut Trace, op_of: impl Fn(u32) -> String) {
     let s = &mut trace.spans;
-    let mut leaf = vec![true; s.len()];
-    for parent in s.parent.iter().flatten() {
-        leaf[parent.index()] = false;
+    let mut leaf: Vec<bool> = s.layer.iter().map(Option::is_some).collect();
+    for (i, parent) in s.parent.iter().enumerate() {
+        // What lasts no time, a mark, does not make a parent of the span around it.
+        if let Some(parent) = parent.filter(|_| s.layer[i].is_some()) {
+            leaf[parent.index()] = false;
+        }
     }
     let mut layers: HashMap<u32, LayerId> = HashMap::new();
     for i in 0..s.len() {
-        if !leaf[i] || s.layer[i].is_some() {
-            continue;
-        }
-        let layer = *layers.entry(s.name[i]).or_insert_with(|| {
-            let mut path = Vec::new();
-            let mut at = s.parent[i];
-            while let Some(p) = at.filter(|_| path.len() < 16) {
-                path.push(s.names[s.name[p.index()] as usize].as_str());
-                at = s.parent[p.index()];
-            }
-            path.reverse();
-            let name = s.names[s.name[i] as usize].clone();
-            let op = op_of(s.name[i]);
-            trace.layers.push(Layer { name, op, scope: path.join("/"), ..Layer::default() });
-            LayerId((trace.layers.len() - 1) as u32)
+        s.layer[i] = leaf[i].then(|| {
+            *layers.entry(s.name[i]).or_insert_with(|| {
+                let scope = path(s, i);
+                let (name, op) = (s.names[s.name[i] as usize].clone(), op_of(s.name[i]));
+                let class = super::ops::class(if op.is_empty() { &name } else { &op });
+                trace.layers.push(Layer { name, op, class, scope, ..Layer::default() });
+                LayerId((trace.layers.len() - 1) as u32)
+            })
         });
-        s.layer[i] = Some(layer);
     }
+}
+
+/// The names of the spans around a span.
+fn path(s: &Spans, i: usize) -> String {
+    const DEEPEST: usize = 16;
+    let mut path = Vec::new();
+    let mut at = s.parent[i];
+    while let Some(p) = at.filter(|_| path.len() < DEEPEST) {
+        path.push(s.names[s.name[p.index()] as usize].as_str());
+        at = s.parent[p.index()];
+    }
+    path.reverse();
+    path.join("/")
 }
