@@ -68,6 +68,16 @@ impl Runs {
         }
     }
 
+    /// Adds a trace to compare the others with; another one stays on show.
+    pub fn add_baseline(&mut self, profile: Arc<Profile>, path: PathBuf) {
+        let shown = self.current().map(|r| r.profile.trace.clone());
+        self.add(profile, Some(path));
+        self.baseline = self.current;
+        if let Some(i) = shown.and_then(|t| self.list.iter().position(|r| Arc::ptr_eq(&r.profile.trace, &t))) {
+            self.current = Some(i);
+        }
+    }
+
     fn remove(&mut self, at: usize) {
         self.list.remove(at);
         let moved = |i: usize| (i != at).then_some(if i > at { i - 1 } else { i });
