@@ -22,7 +22,7 @@ use crate::live::{DEFAULT_ADDRESS, LiveServer};
     stratoscope profile model.onnx --dim batch=1 --dim seq=128 --device gpu\n  \
     stratoscope profile model.onnx --out run.scope --out run.json --out layers.csv\n  \
     stratoscope profile model.onnx --input tokens=@tokens.npy --save-outputs results/\n  \
-    stratoscope profile model.onnx --group type --filter "share>1%"\n\n\
+    stratoscope profile model.onnx --group type --filter 'share>1%'\n\n\
     --out formats: .scope (this program), .json (Chrome trace, opens in Perfetto), .puffin, .csv (layers).")]
 pub struct Args {
     /// An .onnx file or sample:ID [default: the built-in sample]
