@@ -12,6 +12,7 @@ pub mod past;
 pub mod picture;
 pub mod runs;
 pub mod snapshot;
+pub mod svg;
 pub mod theme;
 pub mod view;
 pub mod views;

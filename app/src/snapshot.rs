@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use egui_kittest::Harness;
 use image::RgbaImage;
 use studies::{Inspection, Settings};
 
@@ -10,7 +11,7 @@ use crate::ceilings::Advised;
 use crate::picture;
 use crate::runs::Runs;
 use crate::theme::Theme;
-use crate::view::{Facts, Preferences, Profile, Selection, ViewCx};
+use crate::view::{Facts, Preferences, Profile, Selection, View, ViewCx};
 use crate::views;
 
 /// What a picture is made with.
@@ -47,6 +48,15 @@ pub struct Scene<'a> {
     pub facts: Facts,
 }
 
+impl<'a> Scene<'a> {
+    /// A trace and a model, with what is advised about them.
+    pub fn of(profile: Option<&'a Profile>, model: Option<&'a Inspection>) -> Scene<'a> {
+        let advice = profile.map(|p| Arc::new(Advised::new(p, None)));
+        let facts = Facts { advice, ..Facts::default() };
+        Scene { profile, model, facts, ..Scene::default() }
+    }
+}
+
 /// A picture of one view by its id, with the longest layer selected. Needs an adapter to draw with.
 pub fn render_view(
     id: &str,
@@ -54,13 +64,27 @@ pub fn render_view(
     model: Option<&Inspection>,
     options: Options,
 ) -> anyhow::Result<RgbaImage> {
-    let advice = profile.map(|p| Arc::new(Advised::new(p, None)));
-    let facts = Facts { advice, ..Facts::default() };
-    render_scene(id, &Scene { profile, model, facts, ..Scene::default() }, options)
+    render_scene(id, &Scene::of(profile, model), options)
 }
 
 /// As [`render_view`], with all that a view may be shown.
 pub fn render_scene(id: &str, scene: &Scene<'_>, options: Options) -> anyhow::Result<RgbaImage> {
+    on_stage(id, scene, options, picture::Paint::Pixels, picture::take)
+}
+
+/// A drawing of one view as an SVG element; `name` tells the ids of several in one page apart. Needs no adapter.
+pub fn view_svg(id: &str, scene: &Scene<'_>, options: Options, name: &str) -> anyhow::Result<String> {
+    on_stage(id, scene, options, picture::Paint::Shapes, |harness| Ok(picture::svg(harness, name)))
+}
+
+/// Draws a view and gives it to `take`.
+fn on_stage<R>(
+    id: &str,
+    scene: &Scene<'_>,
+    options: Options,
+    paint: picture::Paint,
+    take: impl FnOnce(&mut Harness<'_, Option<Box<dyn View>>>) -> anyhow::Result<R>,
+) -> anyhow::Result<R> {
     let &Scene { profile, model, ref runs, ref facts } = scene;
     let view = views::all().into_iter().find(|v| v.id() == id).ok_or_else(|| {
         let ids: Vec<&str> = views::all().iter().map(|v| v.id()).collect();
@@ -70,7 +94,8 @@ pub fn render_scene(id: &str, scene: &Scene<'_>, options: Options) -> anyhow::Re
     let (mut settings, mut selection) = (Settings::default(), Selection::default());
     let mut preferences = Preferences::default();
     selection.select(profile.and_then(longest_layer));
-    let mut harness = picture::harness(
+    let mut harness = picture::harness_for(
+        paint,
         options.size.into(),
         options.dark,
         |_| view,
@@ -99,7 +124,7 @@ pub fn render_scene(id: &str, scene: &Scene<'_>, options: Options) -> anyhow::Re
         // Tooltips wait for a moment of rest.
         harness.run_steps(4);
     }
-    picture::take(&mut harness)
+    take(&mut harness)
 }
 
 /// The layer that takes most time.

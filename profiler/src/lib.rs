@@ -14,6 +14,7 @@ mod group;
 pub mod import;
 mod memory;
 mod nest;
+mod perfetto;
 mod packed;
 pub mod range;
 mod recorder;

@@ -14,24 +14,25 @@ use super::measure::MeasureArgs;
 use super::progress::Terminal;
 use super::{Outcome, print_json};
 use crate::app::{App, ThemeChoice, require_adapter};
-use crate::picture;
+use crate::picture::{self, Paint};
 use crate::snapshot;
 use crate::view::Profile;
-use crate::worker::{Opened, open};
+use crate::worker::{Opened, extension, open};
 
-/// Draw the window or a view into a PNG file, with no display
+/// Draw the window or a view into a PNG or SVG file, with no display
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  stratoscope screenshot run.scope window.png\n  \
-    stratoscope screenshot model.onnx flame.png --view flame --size 1200x500 --theme light\n\n\
+    stratoscope screenshot model.onnx flame.png --view flame --size 1200x500 --theme light\n  \
+    stratoscope screenshot run.scope layers.svg --view layers     sharp at any size; needs no GPU\n\n\
     A model is profiled first, with the same options as `stratoscope profile`.")]
 pub struct Args {
     /// A trace, an .onnx file or sample:ID
     #[arg(value_name = "TRACE|MODEL")]
     from: PathBuf,
     /// The file to write
-    #[arg(value_name = "OUT.png")]
+    #[arg(value_name = "OUT.png|OUT.svg")]
     to: PathBuf,
-    /// What to draw: window, model, flame, layers, memory, accuracy, summary or inspector
+    /// What to draw: window, or a view such as flame, layers, graph, roofline, memory, accuracy, summary
     #[arg(long, value_name = "VIEW", default_value = "window")]
     view: String,
     /// Width and height in pixels [default: 1440x900]
@@ -58,23 +59,35 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     if args.view != "window" && !ids.contains(&args.view.as_str()) {
         bail!("--view {}: there is window, {}", args.view, ids.join(", "));
     }
-    require_adapter()?;
+    let paint = match extension(&args.to).as_deref() {
+        Some("svg") => Paint::Shapes,
+        Some("png") => Paint::Pixels,
+        _ => bail!("{}: can't tell the format from the name; end it in .png or .svg", args.to.display()),
+    };
+    if paint == Paint::Pixels {
+        require_adapter()?;
+    }
     let settings = args.measure.settings();
     let (trace, model) = subject(&args, &settings)?;
-    let image = if args.view == "window" {
+    let (width, height) = args.size;
+    let bytes = if args.view == "window" {
         let theme = if args.theme == Colours::Dark { ThemeChoice::Dark } else { ThemeChoice::Light };
-        draw_window(&args, theme, trace, model, settings)?
+        draw_window(&args, theme, trace, model, settings, paint)?
     } else {
-        let (width, height) = args.size;
         let size = [width as f32, height as f32];
         let options = snapshot::Options { size, dark: args.theme == Colours::Dark, ..Default::default() };
-        snapshot::render_view(&args.view, Some(&Profile::new(trace)), model.map(|m| m.1).as_ref(), options)?
+        let (profile, inspection) = (Profile::new(trace), model.map(|m| m.1));
+        match paint {
+            Paint::Pixels => png(snapshot::render_view(&args.view, Some(&profile), inspection.as_ref(), options)?)?,
+            Paint::Shapes => {
+                let scene = snapshot::Scene::of(Some(&profile), inspection.as_ref());
+                snapshot::view_svg(&args.view, &scene, options, "v")?.into_bytes()
+            }
+        }
     };
-    let mut png = Vec::new();
-    image.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png)?;
-    std::fs::write(&args.to, png).with_context(|| format!("can't write {}", args.to.display()))?;
+    profiler::export::write_file(&args.to, &bytes)?;
     if args.json {
-        print_json(&json!({ "file": args.to, "view": args.view, "width": image.width(), "height": image.height() }))?;
+        print_json(&json!({ "file": args.to, "view": args.view, "width": width, "height": height }))?;
     } else {
         eprintln!("Wrote {}", args.to.display());
     }
@@ -105,19 +118,29 @@ fn draw_window(
     trace: Arc<Trace>,
     model: Option<(Arc<Model>, Inspection)>,
     settings: Settings,
-) -> anyhow::Result<image::RgbaImage> {
+    paint: Paint,
+) -> anyhow::Result<Vec<u8>> {
     let make = |ctx: &egui::Context| App::still(ctx, theme, Some(trace), model, settings);
-    let mut harness = picture::harness(size(args), args.theme == Colours::Dark, make, |ui, app| {
+    let mut harness = picture::harness_for(paint, size(args), args.theme == Colours::Dark, make, |ui, app| {
         if let Ok(app) = app {
             app.logic(ui.ctx());
             app.ui(ui);
         }
     });
-    let image = picture::take(&mut harness);
+    let bytes = match paint {
+        Paint::Pixels => picture::take(&mut harness).and_then(png),
+        Paint::Shapes => Ok(picture::svg(&harness, "w").into_bytes()),
+    };
     match harness.into_state() {
         Some(Err(e)) => Err(e),
-        _ => image,
+        _ => bytes,
     }
+}
+
+fn png(image: image::RgbaImage) -> anyhow::Result<Vec<u8>> {
+    let mut png = Vec::new();
+    image.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png)?;
+    Ok(png)
 }
 
 fn size(args: &Args) -> egui::Vec2 {

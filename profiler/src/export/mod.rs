@@ -3,6 +3,9 @@
 mod chrome;
 mod csv;
 mod lanes;
+mod model_explorer;
+mod parquet;
+mod perfetto;
 pub mod puffin;
 mod scope;
 
@@ -11,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Trace;
 
+pub(crate) use perfetto::quality_word;
 pub use scope::{MAGIC as SCOPE_MAGIC, VERSION as SCOPE_VERSION};
 
 /// A file format.
@@ -45,6 +49,24 @@ pub const FORMATS: &[Format] = &[
         extension: "json",
         description: "trace events, for ui.perfetto.dev and chrome://tracing",
         write: |trace, path| write_aside(path, |w| chrome::write(trace, w)),
+    },
+    Format {
+        name: "Perfetto trace",
+        extension: "pftrace",
+        description: "track events as protobuf, for ui.perfetto.dev and trace_processor",
+        write: |trace, path| write_aside(path, |w| perfetto::write(trace, w)),
+    },
+    Format {
+        name: "Spans as Parquet",
+        extension: "parquet",
+        description: "one row per span with its layer, run and times, for DuckDB, Polars and pandas",
+        write: |trace, path| write_aside(path, |w| parquet::write(trace, w)),
+    },
+    Format {
+        name: "Model Explorer overlay",
+        extension: "overlay.json",
+        description: "time, share and error per node, to lay over the model in Model Explorer",
+        write: |trace, path| write_aside(path, |w| model_explorer::write(trace, w)),
     },
     Format {
         name: "Layers as CSV",
@@ -86,8 +108,15 @@ pub fn write(trace: &Trace, path: &Path) -> Result<(), ExportError> {
 
 /// The format that a path's extension names.
 pub fn format_of(path: &Path) -> Option<&'static Format> {
-    let extension = path.extension()?.to_str()?;
-    FORMATS.iter().find(|f| f.extension.eq_ignore_ascii_case(extension))
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    // The longest ending decides: `.overlay.json` is no `.json`.
+    let fits = |f: &&Format| name.strip_suffix(f.extension).is_some_and(|rest| rest.ends_with('.'));
+    FORMATS.iter().filter(fits).max_by_key(|f| f.extension.len())
+}
+
+/// Writes a file that is ready in memory. It appears whole or not at all.
+pub fn write_file(path: &Path, content: &[u8]) -> Result<(), ExportError> {
+    write_aside(path, |w| w.write_all(content))
 }
 
 /// Writes beside the target and renames at the end, so that no reader ever sees half a file. What is not a plain file (a
