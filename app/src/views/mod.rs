@@ -1,6 +1,7 @@
 //! The panels: one file each, and one line in [`all`].
 
 mod accuracy;
+mod compare;
 mod advice;
 mod flame;
 mod graph;
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Box<dyn View>> {
         Box::<roofline::RooflineView>::default(),
         Box::<memory::MemoryView>::default(),
         Box::<accuracy::AccuracyView>::default(),
+        Box::<compare::CompareView>::default(),
         Box::<history::HistoryView>::default(),
         Box::<summary::SummaryView>::default(),
         Box::<inspector::InspectorView>::default(),
