@@ -51,7 +51,7 @@ pub struct Audit {
     /// Median of the last third of the measured runs over that of the first third, minus 1; positive: it got slower.
     /// `None` below 6 runs.
     pub warmup_drift: Option<f64>,
-    /// MAD over median of the headline latency.
+    /// MAD over median of the headline latency; `None` for a single run.
     pub spread: Option<f64>,
     /// Measured runs.
     pub runs: usize,
@@ -87,7 +87,7 @@ impl Audit {
             calibration_error_ns: clock.calibration_error_ns,
             clock_strategy: clock.strategy.clone(),
             warmup_drift: drift(&latencies),
-            spread: trace.headline().map(|s| s.spread()),
+            spread: trace.headline().and_then(|s| Some(s.distribution()?.spread())),
             runs: latencies.len(),
             rejected: clock.rejected.max(rejected_spans),
             badges: Vec::new(),

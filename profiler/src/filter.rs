@@ -184,9 +184,9 @@ impl Subject<'_> {
         let bytes = || layer.bytes_read?.checked_add(layer.bytes_written?).map(|b| b as f64);
         match figure {
             Figure::Time => time.map(|t| t.median),
-            Figure::P90 => time.map(|t| t.p90),
-            Figure::P99 => time.map(|t| t.p99),
-            Figure::Spread => time.map(|t| t.spread()),
+            Figure::P90 => time.and_then(|t| Some(t.distribution()?.p90)),
+            Figure::P99 => time.and_then(|t| Some(t.distribution()?.p99)),
+            Figure::Spread => time.and_then(|t| Some(t.distribution()?.spread())),
             Figure::Share => self.stats.map(|s| s.share),
             Figure::Flops => layer.flops.map(|f| f as f64),
             Figure::Rate => Some(layer.flops? as f64 / seconds()?),

@@ -52,6 +52,12 @@ impl Summary {
         })
     }
 
+    /// Itself, if there is more than one value: of a single one (an average from elsewhere, one run), percentiles and spread
+    /// are unknown, not equal to it.
+    pub fn distribution(&self) -> Option<&Summary> {
+        (self.count > 1).then_some(self)
+    }
+
     /// MAD over median: the relative spread; 0 for a median of 0.
     pub fn spread(&self) -> f64 {
         if self.median > 0.0 { self.mad / self.median } else { 0.0 }
@@ -281,6 +287,8 @@ mod tests {
             assert_eq!(s.count, n as usize);
         }
         assert_eq!(Summary::of(&[]), None);
+        assert!(Summary::of(&[7]).unwrap().distribution().is_none());
+        assert!(Summary::of(&[7, 7]).unwrap().distribution().is_some());
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Fact {
 
 /// Why a layer has no times.
 pub const NOT_RUN: &str = "No measured run ran this layer.";
+/// Why there is no spread.
+pub const ONE_TIME: &str = "There is only one time of it: one run, or an average that another program made.";
 /// Why a layer has no operations, bytes or rates.
 pub const NO_COST: &str = "The trace does not state this layer's operations or bytes.";
 
@@ -32,13 +34,16 @@ fn known(label: &'static str, value: Option<String>, meaning: &'static str, miss
 /// A layer's times.
 pub fn times(stats: Option<&LayerStats>) -> Vec<Fact> {
     let time = |f: fn(&LayerStats) -> f64| stats.map(|s| format::duration(f(s)));
+    let spread =
+        |f: fn(&LayerStats) -> f64| stats.filter(|s| s.time.distribution().is_some()).map(|s| format::duration(f(s)));
+    let single = if stats.is_some() { ONE_TIME } else { NOT_RUN };
     vec![
         known("Median", time(|s| s.time.median), "Half of the runs were faster.", NOT_RUN),
-        known("Spread (MAD)", time(|s| s.time.mad), "Median absolute deviation from the median.", NOT_RUN),
+        known("Spread (MAD)", spread(|s| s.time.mad), "Median absolute deviation from the median.", single),
         known("Minimum", time(|s| s.time.min), "", NOT_RUN),
         known("Mean", time(|s| s.time.mean), "", NOT_RUN),
-        known("p90", time(|s| s.time.p90), "9 of 10 runs were at most this slow.", NOT_RUN),
-        known("p99", time(|s| s.time.p99), "99 of 100 runs were at most this slow.", NOT_RUN),
+        known("p90", spread(|s| s.time.p90), "9 of 10 runs were at most this slow.", single),
+        known("p99", spread(|s| s.time.p99), "99 of 100 runs were at most this slow.", single),
         known("Share", stats.map(|s| format::percent(s.share)), "Of the time of all layers.", NOT_RUN),
         known("Measured runs", stats.map(|s| format::grouped(s.runs as u64)), "", NOT_RUN),
     ]

@@ -63,7 +63,7 @@ fn headlines(profile: &Profile) -> Vec<Headline> {
     list.push(match trace.headline() {
         Some(s) => Headline {
             value: format::duration(s.median),
-            spread: format!("±{}", format::duration(s.mad)),
+            spread: s.distribution().map_or_else(String::new, |s| format!("±{}", format::duration(s.mad))),
             caption: "median latency",
             why: latency_words(profile, &s),
         },
@@ -92,6 +92,9 @@ fn latency_words(profile: &Profile, s: &Summary) -> String {
     let kind = if profile.trace.meta.unprofiled_ns.is_empty() { "recorded" } else { "unrecorded" };
     let clock = &profile.trace.meta.clock.strategy;
     let clock = if clock.is_empty() { String::new() } else { format!("\nClock: {clock}.") };
+    if s.distribution().is_none() {
+        return format!("From the start of the only {kind} run to its end. Spread and percentiles are unknown.{clock}");
+    }
     format!(
         "From the start of a run to its end, over {}:\nmedian {}, spread {} (median absolute deviation), p90 {}, p99 {}, \
          fastest {}.\np90 and p99: 9 of 10 and 99 of 100 runs were at most this slow.{clock}",

@@ -341,6 +341,7 @@ pub fn why_unknown(known: &Known<'_>, id: LayerId, column: Column) -> &'static s
         Column::Ceiling => "It states no operations or bytes, or is too short to be held against a ceiling",
         Column::Flops | Column::Bytes => facts::NO_COST,
         _ if known.profile.stats_of(id).is_none() => facts::NOT_RUN,
+        Column::Spread | Column::P90 | Column::P99 => facts::ONE_TIME,
         _ => facts::NO_COST,
     }
 }

@@ -13,7 +13,7 @@ use crate::theme::{self, GRID, Theme};
 pub fn layer(ui: &mut Ui, theme: &Theme, known: &Known<'_>, id: LayerId, column: Column) {
     match column {
         Column::Trust => trust(ui, theme, known, id),
-        Column::Spread if known.profile.stats_of(id).is_some() => spread(ui, theme, known, id),
+        Column::Spread if known.value(id, column).is_some() => spread(ui, theme, known, id),
         Column::Error if known.value(id, column).is_some() => errors(ui, theme, known, id),
         c if !c.is_text() && known.value(id, c).is_none() => {
             ui.label(why_unknown(known, id, c));
