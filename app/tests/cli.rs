@@ -41,7 +41,7 @@ fn fixture(dir: &Path) -> PathBuf {
     path
 }
 
-const COMMANDS: [&str; 7] = ["inspect", "profile", "accuracy", "verify", "convert", "screenshot", "devices"];
+const COMMANDS: [&str; 8] = ["inspect", "profile", "accuracy", "verify", "compare", "convert", "screenshot", "devices"];
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
@@ -264,4 +264,62 @@ fn pictures_are_drawn_without_a_display() {
         let colours: std::collections::HashSet<_> = image.pixels().collect();
         assert!(colours.len() > 50, "{view}: {} colours are no picture", colours.len());
     }
+}
+
+/// A fixture as a file, with the times of its layers and of its unprofiled runs made longer by a share.
+fn slower(dir: &Path, name: &str, runs: usize, share: f64) -> String {
+    let mut trace = profiler::fixtures::transformer(2, runs, 1);
+    let longer = |v: u64| (v as f64 * (1.0 + share)) as u64;
+    for i in 0..trace.spans.len() {
+        if trace.spans.layer[i].is_some() {
+            let (start, end) = (trace.spans.start_ns[i], trace.spans.end_ns[i]);
+            trace.spans.end_ns[i] = start + longer(end - start);
+        }
+    }
+    trace.meta.unprofiled_ns.iter_mut().for_each(|v| *v = longer(*v));
+    let path = dir.join(name);
+    profiler::export::write(&trace, &path).expect("the fixture is written");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn compare_tells_regressions_from_noise_by_its_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = slower(dir.path(), "base.scope", 20, 0.0);
+    let slow = slower(dir.path(), "slow.scope", 20, 0.1);
+    let few = slower(dir.path(), "few.scope", 3, 0.1);
+    let gate = "latency.p50 > +5%";
+    let code = |args: &[&str]| stratoscope(&[&["compare"], args].concat()).status.code();
+    assert_eq!(code(&[&base, &slow]), Some(0), "without conditions nothing fails");
+    assert_eq!(code(&[&base, &base, "--fail-if", gate]), Some(0));
+    assert_eq!(code(&[&base, &slow, "--fail-if", gate]), Some(1));
+    assert_eq!(code(&[&base, &few, "--fail-if", gate]), Some(3), "three runs are no evidence");
+    assert_eq!(code(&[&base, &few, "--fail-if", gate, "--fail-if", "memory.peak > 1B"]), Some(1));
+    assert_eq!(code(&[&base, &slow, "--fail-if", "layer:*.time > +5% and > 1us"]), Some(1));
+    assert_eq!(code(&[&base, &slow, "--fail-if", "layer:*.time > +20% and > 50us"]), Some(0));
+
+    assert_refused(&["compare", &base, &slow, "--fail-if", "latency.p50 >"], &["character 14", "amount"]);
+    assert_refused(&["compare", &base, "/no/such.scope"], &["/no/such.scope"]);
+    assert_refused(&["compare", &base, "sample:digits_cnn"], &["model"]);
+    assert_eq!(code(&[&base, &slow, "--confidence", "95"]), Some(2));
+    assert_eq!(code(&[&base]), Some(2));
+}
+
+#[test]
+fn compare_writes_every_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let (base, slow) = (slower(dir.path(), "base.scope", 20, 0.0), slower(dir.path(), "slow.scope", 20, 0.1));
+    let gate = ["--fail-if", "latency.p50 > +5%"];
+    let run = |args: &[&str]| stratoscope(&[&["compare", &base, &slow], &gate[..], args].concat());
+    let o = run(&[]);
+    assert!(stdout(&o).starts_with("10.0% slower, 95.0% interval"), "{}", stdout(&o));
+    assert!(stdout(&o).contains("FAIL: latency.p50 > +5%"), "{}", stdout(&o));
+    let json: serde_json::Value = serde_json::from_str(&stdout(&run(&["--json"]))).unwrap();
+    assert_eq!((&json["verdict"], &json["exit_code"]), (&"slower".into(), &1.into()));
+    assert!(stdout(&run(&["--format", "markdown"])).starts_with("### Inference of "));
+    let file = dir.path().join("junit.xml");
+    let o = run(&["--format", "junit", "--out", file.to_str().unwrap()]);
+    assert_eq!((o.status.code(), stdout(&o).as_str()), (Some(1), ""));
+    assert!(stderr(&o).contains("FAIL: latency.p50"), "{}", stderr(&o));
+    assert!(std::fs::read_to_string(&file).unwrap().starts_with("<?xml version=\"1.0\""));
 }

@@ -1,6 +1,6 @@
 use egui::Key;
 use egui_kittest::Harness;
-use egui_kittest::kittest::Queryable;
+use egui_kittest::kittest::{NodeT, Queryable};
 use profiler::compare::{Options, Verdict, compare};
 use profiler::{Trace, fixtures};
 use studies::Settings;
