@@ -6,6 +6,8 @@ mod column;
 mod copy;
 mod head;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod tips;
 
 use std::collections::HashSet;
@@ -223,12 +225,13 @@ impl LayersView {
         if let Some(form) = copy {
             ui.ctx().copy_text(copy::text(&known, &self.rows, &columns, scales, form));
         }
+        let moved = self.selected != cx.selection.layer;
+        let cursor = self.cursor.clone().filter(|_| !moved);
         let rows = &self.rows;
         let is_cursor = |part: Part| match part {
-            Part::Layer(l) => self.cursor.is_none() && cx.selection.is_selected(l),
-            Part::Group(g) => self.cursor.as_deref() == Some(rows.groups[g].key.as_str()),
+            Part::Layer(l) => cursor.is_none() && cx.selection.is_selected(l),
+            Part::Group(g) => cursor.as_deref() == Some(rows.groups[g].key.as_str()),
         };
-        let moved = self.selected != cx.selection.layer;
         let position = || rows.rows.iter().position(|r| Some(r.1) == cx.selection.layer.map(Part::Layer));
         let scroll_to = moved.then(position).flatten();
         let mut sort = Sort {
@@ -271,7 +274,7 @@ impl LayersView {
             (preferences.sort, preferences.descending) = (c, sort.descending);
             cx.preferences.layers = preferences;
         }
-        self.selected = cx.selection.layer;
+        (self.selected, self.cursor) = (cx.selection.layer, cursor);
         let copies = ui.input(|i| i.events.iter().any(|e| matches!(e, Event::Copy)));
         if outcome.focused && copies {
             self.copy = Some(Form::Markdown);

@@ -3,6 +3,8 @@
 
 mod alive;
 mod charts;
+#[cfg(test)]
+mod tests;
 mod what_if;
 mod window;
 
@@ -121,9 +123,6 @@ impl View for MemoryView {
         }
         if profile.memory.times.is_empty() {
             self.set_axis(Axis::Steps);
-        }
-        if profile.memory.arena.is_empty() {
-            self.map = Map::Lifetimes;
         }
         self.head_ui(ui, profile, theme);
         facts_ui(ui, theme, profile);
@@ -293,7 +292,9 @@ impl MemoryView {
         let mut tensor = None;
         if !memory.rows.is_empty() {
             let heading = map.with_max_y(map.top() - 1.0).with_min_y(map.top() - 16.0);
-            let words = match self.map {
+            // On a device each tensor has a buffer of its own.
+            let chosen = if memory.arena.is_empty() { Map::Lifetimes } else { self.map };
+            let words = match chosen {
                 Map::Arena => "Arena: each tensor's place and lifetime".to_owned(),
                 Map::Lifetimes => {
                     let tensors: usize = memory.rows.iter().map(Vec::len).sum();
@@ -302,7 +303,7 @@ impl MemoryView {
                 }
             };
             text_in(&painter, heading, Align2::LEFT_CENTER, &words, theme::caption(), theme.text_weak);
-            tensor = match self.map {
+            tensor = match chosen {
                 Map::Arena => canvas.arena(&painter, map),
                 Map::Lifetimes => canvas.lifetimes(&painter, map, self.scroll),
             };
