@@ -184,6 +184,8 @@ pub enum Action {
     ShowRun(usize),
     /// Compare the trace on show with the baseline.
     Compare,
+    /// Lay the open trace of this number over the open model.
+    LayOver(usize),
     /// Open this file and make it what the others are compared with.
     OpenBaseline(PathBuf),
 }

@@ -40,6 +40,8 @@ pub enum Command {
     Accuracy(Arc<Model>, Settings, Vec<Precision>),
     /// Plan a model's memory in other ways.
     WhatIf(Arc<Model>, Settings),
+    /// Tell the rows of a trace which of the model's nodes they ran.
+    Overlay(Arc<Trace>, Arc<Model>, Settings),
     /// Put the times of one trace and the error figures of another into one.
     Join {
         /// Whose times.
@@ -75,6 +77,7 @@ impl Command {
         match self {
             Command::Open(p) => format!("Open {}", file_name(p)),
             Command::Inspect(m, _) => format!("Inspect {}", file_name(&m.path)),
+            Command::Overlay(t, m, _) => format!("Lay {} over {}", t.meta.model, file_name(&m.path)),
             Command::WhatIf(m, _) => format!("Plan the memory of {} in other ways", file_name(&m.path)),
             Command::Profile(m, _) => format!("Profile {}", file_name(&m.path)),
             Command::Accuracy(m, ..) => format!("Compare precisions of {}", file_name(&m.path)),
@@ -108,6 +111,8 @@ pub enum Event {
     Compared(Arc<Profile>),
     /// A model's memory was planned in other ways.
     Planned(Arc<studies::WhatIf>),
+    /// A trace was laid over a model.
+    Overlaid(Arc<Profile>, studies::OverlayReport),
     /// Two traces were put into one.
     Joined(Arc<Profile>),
     /// A device's ceilings, if they are known, and what to fix in a trace.
@@ -248,7 +253,10 @@ fn run(command: Command, slot: &Slot, wake: &Wake) -> Event {
         repaint(PROGRESS_INTERVAL);
     });
     let progress = Progress { stage: String::new(), fraction: None, left: None };
-    let study = matches!(command, Command::Profile(..) | Command::Accuracy(..) | Command::WhatIf(..) | Command::Ceilings { measure: true, .. });
+    let study = matches!(
+        command,
+        Command::Profile(..) | Command::Accuracy(..) | Command::WhatIf(..) | Command::Ceilings { measure: true, .. }
+    );
     let cancellable = study || matches!(command, Command::Open(..) | Command::Save(..) | Command::Compare(..));
     let running = Running { what: what.clone(), since: now, cancellable, study, progress };
     *lock(slot) = Some(Job { running, control: control.clone(), woken: now + FIRST_LOOK });
@@ -281,6 +289,10 @@ fn execute(command: Command, control: &Control) -> anyhow::Result<Event> {
         }
         Command::Accuracy(model, settings, schemes) => {
             Event::Compared(derive(Arc::new(studies::accuracy(&model, &settings, &schemes, control)?)))
+        }
+        Command::Overlay(trace, model, settings) => {
+            let (laid, report) = studies::overlay(&trace, &model, &settings)?;
+            Event::Overlaid(derive(Arc::new(laid)), report)
         }
         Command::WhatIf(model, settings) => Event::Planned(Arc::new(studies::what_if(&model, &settings, control)?)),
         Command::Join { times, accuracy } => {
@@ -509,6 +521,34 @@ mod tests {
         assert!(matches!(next(&w), Event::Failed { why, .. } if why == "internal error: on purpose"));
         assert!(w.send(Command::Open("/no/such/file.scope".into())));
         assert!(matches!(next(&w), Event::Failed { .. }));
+        assert!(w.running().is_none());
+    }
+
+    /// A trace of many events, some seconds' work to read in this build.
+    #[test]
+    fn opening_tells_how_far_it_is_and_stops_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("long.json");
+        let event = r#"{"ph":"X","name":"layer","pid":1,"tid":1,"ts":1.5,"dur":2},"#;
+        std::fs::write(&path, format!("[{}", event.repeat(2_000_000))).unwrap();
+        let w = worker();
+        assert!(w.send(Command::Open(path.clone())));
+        let started = Instant::now();
+        let seen = loop {
+            if let Some(running) = w.running().filter(|r| r.progress.fraction.is_some_and(|f| f > 0.0)) {
+                break running;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "no progress");
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        assert!(seen.cancellable && !seen.study && !seen.progress.stage.is_empty(), "{seen:?}");
+        let asked = Instant::now();
+        w.cancel();
+        assert!(matches!(next(&w), Event::Cancelled(what) if what == "Open long.json"));
+        let taken = asked.elapsed();
+        // 20 ms in a quiet machine; tests run side by side.
+        assert!(taken < Duration::from_secs(1), "{taken:?}");
+        println!("cancelled within {taken:?}");
         assert!(w.running().is_none());
     }
 

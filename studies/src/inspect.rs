@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::inputs::{self, default_dims};
 use crate::latency::short_name;
 use crate::settings::Settings;
+use crate::structure::source_nodes;
 
 /// An input of the model.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -80,6 +81,9 @@ pub struct Inspection {
     pub activations_peak_bytes: Option<u64>,
     /// Its nodes.
     pub nodes_list: Vec<NodeInfo>,
+    /// Its nodes and how they are joined.
+    #[serde(skip)]
+    pub source_nodes: Vec<profiler::SourceNode>,
 }
 
 /// Looks into a model. Never fails: what is unknown is empty or `None`, and `unsupported` says why.
@@ -114,6 +118,7 @@ pub fn inspect(model: &Model, settings: &Settings) -> Inspection {
             .collect(),
         operators,
         nodes_list: graph.nodes.iter().map(|n| node(model, n)).collect(),
+        source_nodes: source_nodes(graph),
         dims,
         ..Inspection::default()
     };

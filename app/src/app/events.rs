@@ -26,7 +26,9 @@ impl App {
             Event::OpenedTrace(profile, path) => {
                 self.queue.now = None;
                 self.remember(&path);
-                if self.model.as_ref().is_some_and(|m| m.path != Path::new(&profile.trace.meta.model_path)) {
+                let own = |m: &OpenModel| m.path == Path::new(&profile.trace.meta.model_path);
+                // A trace that came without its model can be laid over the one that is open.
+                if !profile.trace.nodes.is_empty() && self.model.as_ref().is_some_and(|m| !own(m)) {
                     self.model = None;
                 }
                 self.show_trace(profile, Some(&path));
@@ -56,6 +58,14 @@ impl App {
                     self.show_trace(profile, None);
                 }
                 self.layout.focus("accuracy");
+            }
+            Event::Overlaid(profile, report) => {
+                self.log.info(format!("{}: {}", profile.trace.meta.model, report.summary()));
+                for (name, op) in report.unmatched.iter().take(20) {
+                    self.log.info(format!("Not found in the model: {name} ({op})"));
+                }
+                self.show_trace(profile, None);
+                self.layout.focus("graph");
             }
             Event::Differs(baseline, current, comparison) => {
                 let state = ComparisonState::Done(comparison);
@@ -153,8 +163,11 @@ impl App {
             let symbols = model.graph.symbols();
             settings.dims.retain(|name, _| symbols.contains(name));
             settings.inputs.clear();
-            self.runs.deselect();
-            self.selection.select(None);
+            // A trace that came without its model stays: it can be laid over this one.
+            if self.runs.current().is_none_or(|run| !run.profile.trace.nodes.is_empty()) {
+                self.runs.deselect();
+                self.selection.select(None);
+            }
         }
         if !again {
             self.failure = None;
@@ -314,6 +327,12 @@ impl App {
                     self.failure = None;
                     let schemes = Precision::ALL.into_iter().filter(|&p| p != Precision::F32).collect();
                     self.worker.send(Command::Accuracy(m.model.clone(), self.state.settings.clone(), schemes));
+                }
+            }
+            Action::LayOver(index) => {
+                if let (Some(m), Some(run)) = (&self.model, self.runs.all().get(index)) {
+                    let trace = run.profile.trace.clone();
+                    self.worker.send(Command::Overlay(trace, m.model.clone(), self.state.settings.clone()));
                 }
             }
             Action::WhatIf => {

@@ -130,6 +130,9 @@ impl Brush<'_> {
                 let (x0, x1) = (rect.left().round(), rect.right().round());
                 let rect = Rect::from_min_max(pos2(x0, from), pos2(x1.max(x0 + 1.0), bottom));
                 small.add_colored_rect(rect, fill);
+                if merged {
+                    tooth(&mut small, rect, fill);
+                }
             } else {
                 // A hairline of canvas keeps neighbours apart.
                 painter.rect_filled(rect.with_max_x(rect.right() - 1.0), CornerRadius::same(2), fill);
@@ -252,6 +255,15 @@ impl Brush<'_> {
             text_in(painter, inner, Align2::LEFT_CENTER, shortest, font, ink);
         }
     }
+}
+
+/// A tooth on top of a block of merged cells: side by side they have an edge like a saw's.
+fn tooth(mesh: &mut Mesh, rect: Rect, fill: Color32) {
+    let first = mesh.vertices.len() as u32;
+    for at in [rect.left_top(), pos2(rect.center().x, rect.top() - 3.0), rect.right_top()] {
+        mesh.colored_vertex(at, fill);
+    }
+    mesh.add_triangle(first, first + 1, first + 2);
 }
 
 /// True if a layer's name, operator or a scope's path holds the lower-case words.
