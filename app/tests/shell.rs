@@ -102,7 +102,7 @@ fn the_palette_reaches_a_command_of_a_view() {
     let mut h = with_trace();
     assert!(!shows(&h, "Warnings"));
     keys(&mut h, CTRL_SHIFT, Key::P);
-    write(&mut h, "log errors alone");
+    write(&mut h, "log errors only");
     keys(&mut h, Modifiers::NONE, Key::Enter);
     assert!(is_on(&h, "Errors"), "the log is in front and shows errors alone");
 }

@@ -77,6 +77,9 @@ impl App {
                 self.log.warn(format!("{} was not opened: too much is waiting already", file_name(&next.path)));
                 continue;
             }
+            if self.is_measuring() {
+                self.log.info(format!("{} opens after the study that is running", file_name(&next.path)));
+            }
             self.queue.now = Some(next);
         }
     }

@@ -70,6 +70,8 @@ pub struct State {
     pub session: Session,
     /// The commands that were last chosen in the palette, newest first.
     pub used_commands: Vec<String>,
+    /// The window filled the screen.
+    pub maximized: bool,
     /// The window's inner size in points.
     pub window: [f32; 2],
 }
@@ -85,6 +87,7 @@ impl Default for State {
             look: Look::default(),
             session: Session::default(),
             used_commands: Vec::new(),
+            maximized: false,
             window: [1440.0, 900.0],
         }
     }

@@ -18,11 +18,13 @@ pub fn open_window(paths: Vec<PathBuf>, fresh: bool) -> anyhow::Result<()> {
     }
     let store = Store::of_user();
     // The state is read twice: the window's size is wanted before the window is there.
-    let [width, height] = store.peek().window;
+    let kept = store.peek();
+    let [width, height] = kept.window;
     let viewport = egui::ViewportBuilder::default()
         .with_title("Stratoscope")
         .with_app_id("stratoscope")
         .with_inner_size([width, height])
+        .with_maximized(kept.maximized)
         .with_min_inner_size([760.0, 480.0])
         .with_icon(icon())
         .with_drag_and_drop(true);

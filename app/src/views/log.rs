@@ -53,8 +53,8 @@ impl View for LogView {
             Command { id: "copy-all", title: "Copy all lines", keys: "" },
             Command { id: "clear", title: "Clear the log", keys: "" },
             Command { id: "all", title: "Show all lines", keys: "" },
-            Command { id: "warnings", title: "Show warnings and errors alone", keys: "" },
-            Command { id: "errors", title: "Show errors alone", keys: "" },
+            Command { id: "warnings", title: "Show warnings and worse", keys: "" },
+            Command { id: "errors", title: "Show errors only", keys: "" },
         ]
     }
 
