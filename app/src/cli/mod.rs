@@ -99,7 +99,7 @@ struct Cli {
 
 #[derive(Args)]
 struct WindowArgs {
-    /// Models (.onnx, sample:ID) or traces (.scope, .puffin, Chrome JSON) to open in the window
+    /// Models (.onnx, sample:ID) or traces (of many tools: see `stratoscope convert --help`) to open in the window
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Start without the files that were open when the program ended

@@ -224,6 +224,11 @@ pub fn extensions() -> Vec<&'static str> {
     all
 }
 
+/// What can be opened, in words.
+pub fn names() -> String {
+    FORMATS.iter().map(|f| f.name).collect::<Vec<_>>().join(", ")
+}
+
 /// Opening a pipe or a device would wait or worse.
 fn plain_file(path: &Path) -> Result<(std::fs::File, u64), Problem> {
     let meta = std::fs::metadata(path)?;
@@ -287,3 +292,7 @@ fn read_bounded(reader: impl Read) -> Result<Vec<u8>, Problem> {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "robust_tests.rs"]
+mod robust_tests;
