@@ -28,7 +28,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Trace, Problem> {
         }
         if header != b"PFD4" {
             return Err(damaged(match header.strip_prefix(b"PFD") {
-                Some(v) if v < b"4".as_slice() => "an old puffin format; open it in puffin_viewer and save it again".to_owned(),
+                Some(v) if v < b"4".as_slice() => {
+                    "an old puffin format; open it in puffin_viewer and save it again".to_owned()
+                }
                 _ => format!("frame {} does not begin with PFD4", frames.len()),
             }));
         }
