@@ -109,9 +109,10 @@ impl View for RooflineView {
         } else {
             space.split_top_bottom_at_y(space.top() + space.height() * 0.6)
         };
-        self.plot_ui(ui, picture, profile, own.ok(), cx.selection, theme);
+        let own = own.ok();
+        self.plot_ui(ui, picture, profile, own, cx.selection, theme);
         let mut ui = ui.new_child(egui::UiBuilder::new().max_rect(list));
-        self.list_ui(&mut ui, profile, cx.selection, theme);
+        self.list_ui(&mut ui, profile, own, cx.selection, theme);
     }
 }
 
@@ -320,7 +321,14 @@ impl RooflineView {
         }
     }
 
-    fn list_ui(&mut self, ui: &mut Ui, profile: &Profile, selection: &mut Selection, theme: &Theme) {
+    fn list_ui(
+        &mut self,
+        ui: &mut Ui,
+        profile: &Profile,
+        ceilings: Option<&Ceilings>,
+        selection: &mut Selection,
+        theme: &Theme,
+    ) {
         let (roofs, order) = (&self.roofs, &self.order);
         let moved = selection.layer.filter(|l| self.followed != Some(*l));
         let scroll_to = moved.and_then(|l| order.iter().position(|&i| roofs[i].layer == l));
@@ -334,7 +342,6 @@ impl RooflineView {
                 label: format!("{}, bound by {}, {}", label(profile, r.layer), r.bound.label(), of_ceiling(r)),
             }
         };
-        let ceilings = profile.trace.ceilings.as_ref();
         let mut sort = self.sort.unwrap_or(Sort { column: 3, descending: true });
         let outcome = table.show(ui, theme, Some(&mut sort), row, |cell, i, column| fill(cell, profile, of(i), column));
         self.sort = Some(sort);
