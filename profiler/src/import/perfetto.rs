@@ -460,17 +460,17 @@ mod tests {
     #[test]
     fn what_was_written_here_comes_back_whole() {
         let mut random = Random::fresh();
-        println!("seed {}", random.seed);
+        let seed = random.seed;
         let made = (0..40).map(|_| fixtures::random(&mut random));
         for trace in made.chain([fixtures::transformer(2, 3, 1), fixtures::one_layer(), fixtures::many_spans(3000)]) {
             let bytes = written(&trace);
             assert!(matches(&bytes[..bytes.len().min(1 << 16)]));
-            let back = crate::import::read(&bytes).unwrap_or_else(|e| panic!("seed {}: {e}", random.seed));
+            let back = crate::import::read(&bytes).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
             assert_eq!((&back.meta, &back.layers, &back.runs), (&trace.meta, &trace.layers, &trace.runs));
             assert_eq!((&back.memory, &back.accuracy, &back.nodes), (&trace.memory, &trace.accuracy, &trace.nodes));
-            assert_eq!(spans(&back), spans(&trace), "seed {}", random.seed);
+            assert_eq!(spans(&back), spans(&trace), "seed {seed}");
             let counted = |t: &Trace| t.counters.iter().filter(|c| !c.time_ns.is_empty()).cloned().collect::<Vec<_>>();
-            assert_eq!(counted(&back), counted(&trace), "seed {}", random.seed);
+            assert_eq!(counted(&back), counted(&trace), "seed {seed}");
         }
     }
 
