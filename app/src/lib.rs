@@ -1,15 +1,18 @@
 //! The program: the window with its panels, and the command line.
 
 pub mod app;
+pub mod apart;
 pub mod ceilings;
 pub mod cli;
 pub mod comparison;
 pub mod draw;
+pub mod export;
 pub mod format;
 pub mod live;
 pub mod log_book;
 pub mod past;
 pub mod picture;
+pub mod report_page;
 pub mod runs;
 pub mod snapshot;
 pub mod svg;

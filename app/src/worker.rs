@@ -7,7 +7,7 @@ use std::any::Any;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use profiler::Trace;
 use studies::ceilings::{Target, ceilings, remembered};
 use studies::{Control, Device, Inspection, Precision, Progress, Settings, StudyError};
 
+use crate::apart::Apart;
 use crate::ceilings::Advised;
 use crate::view::{HistoryAsk, HistoryPage, Profile};
 
@@ -24,8 +25,6 @@ use crate::view::{HistoryAsk, HistoryPage, Profile};
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 /// A job that takes longer than this is seen to run.
 const FIRST_LOOK: Duration = Duration::from_millis(100);
-/// How often it is looked whether opening was cancelled.
-const CANCEL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What the window asks for.
 #[derive(Debug)]
@@ -177,8 +176,9 @@ impl Worker {
         let slot = Slot::default();
         let thread_slot = slot.clone();
         std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
+            let mut apart = Apart::default();
             while let Ok(command) = inbox.recv() {
-                let event = run(command, &thread_slot, &wake);
+                let event = run(command, &thread_slot, &wake, &mut apart);
                 if outbox.send(event).is_err() {
                     break;
                 }
@@ -233,7 +233,7 @@ fn lock(slot: &Slot) -> std::sync::MutexGuard<'_, Option<Job>> {
 }
 
 /// Runs one command to its event, whatever happens inside.
-fn run(command: Command, slot: &Slot, wake: &Wake) -> Event {
+fn run(command: Command, slot: &Slot, wake: &Wake, apart: &mut Apart) -> Event {
     let what = command.title();
     let now = Instant::now();
     let reports = Arc::downgrade(slot);
@@ -262,7 +262,7 @@ fn run(command: Command, slot: &Slot, wake: &Wake) -> Event {
     *lock(slot) = Some(Job { running, control: control.clone(), woken: now + FIRST_LOOK });
     // Quick jobs end before this repaint, and then it draws their result.
     wake(FIRST_LOOK);
-    let result = catch_unwind(AssertUnwindSafe(|| execute(command, &control)));
+    let result = catch_unwind(AssertUnwindSafe(|| execute(command, &control, apart)));
     *lock(slot) = None;
     match result {
         Ok(Ok(event)) => event,
@@ -272,29 +272,44 @@ fn run(command: Command, slot: &Slot, wake: &Wake) -> Event {
     }
 }
 
-fn execute(command: Command, control: &Control) -> anyhow::Result<Event> {
+fn execute(command: Command, control: &Control, apart: &mut Apart) -> anyhow::Result<Event> {
+    let inner = control.clone();
+    // Nothing may run beside what is measured.
+    if matches!(command, Command::Profile(..) | Command::Accuracy(..)) {
+        apart.settle();
+    }
     Ok(match command {
-        Command::Open(path) => match open_apart(path.clone(), control)? {
-            Opened::Model(m) => Event::OpenedModel(m, path),
-            Opened::Trace(t) => Event::OpenedTrace(derive(t), path),
-        },
+        Command::Open(path) => {
+            let of = path.clone();
+            match apart.run(control, move || open_with(&of, &inner))? {
+                Opened::Model(m) => Event::OpenedModel(m, path),
+                Opened::Trace(t) => Event::OpenedTrace(derive(t), path),
+            }
+        }
         Command::Inspect(model, settings) => {
             let inspection = Box::new(studies::inspect(&model, &settings));
             Event::Inspected(model, inspection)
         }
         Command::Profile(model, settings) => {
-            let mut trace = studies::profile(&model, &settings, control)?.trace;
-            crate::ceilings::attach(&mut trace);
-            Event::Profiled(derive(Arc::new(trace)))
+            let job = move || {
+                let mut trace = studies::profile(&model, &settings, &inner)?.trace;
+                crate::ceilings::attach(&mut trace);
+                Ok(derive(Arc::new(trace)))
+            };
+            Event::Profiled(apart.run(control, job)?)
         }
         Command::Accuracy(model, settings, schemes) => {
-            Event::Compared(derive(Arc::new(studies::accuracy(&model, &settings, &schemes, control)?)))
+            let job = move || Ok(derive(Arc::new(studies::accuracy(&model, &settings, &schemes, &inner)?)));
+            Event::Compared(apart.run(control, job)?)
         }
         Command::Overlay(trace, model, settings) => {
             let (laid, report) = studies::overlay(&trace, &model, &settings)?;
             Event::Overlaid(derive(Arc::new(laid)), report)
         }
-        Command::WhatIf(model, settings) => Event::Planned(Arc::new(studies::what_if(&model, &settings, control)?)),
+        Command::WhatIf(model, settings) => {
+            let job = move || Ok(studies::what_if(&model, &settings, &inner)?);
+            Event::Planned(Arc::new(apart.run(control, job)?))
+        }
         Command::Join { times, accuracy } => {
             let accuracy = accuracy.accuracy.clone();
             Event::Joined(derive(Arc::new(Trace { accuracy, ..(*times).clone() })))
@@ -324,7 +339,7 @@ fn execute(command: Command, control: &Control) -> anyhow::Result<Event> {
                     Arc::make_mut(&mut trace).ceilings = ceilings;
                 }
             }
-            save_apart(trace, path.clone(), control)?;
+            save(trace, path.clone(), control, apart)?;
             Event::Saved(path)
         }
         Command::History(ask, search) => {
@@ -355,22 +370,16 @@ pub fn open(path: &Path) -> anyhow::Result<Opened> {
     open_with(path, &Control::silent())
 }
 
-/// As [`open`], in a thread of its own: the thread ends at its next look.
-fn open_apart(path: PathBuf, control: &Control) -> anyhow::Result<Opened> {
-    let inner = control.clone();
-    apart(control, move || open_with(&path, &inner))
-}
-
 /// Writes a trace beside its target and puts it there at the end, unless somebody asked to stop before.
-fn save_apart(trace: Arc<Trace>, path: PathBuf, control: &Control) -> anyhow::Result<()> {
+fn save(trace: Arc<Trace>, path: PathBuf, control: &Control, apart: &mut Apart) -> anyhow::Result<()> {
     // A link keeps pointing where it points; a pipe or a device is written to as it is.
     let target = path.canonicalize().unwrap_or_else(|_| path.clone());
     let format =
-        profiler::export::format_of(&path).filter(|_| std::fs::metadata(&target).map_or(true, |m| m.is_file()));
-    let Some(format) = format else { return Ok(profiler::export::write(&trace, &path)?) };
+        crate::export::format_of(&path).filter(|_| std::fs::metadata(&target).map_or(true, |m| m.is_file()));
+    let Some(format) = format else { return Ok(crate::export::write(&trace, &path)?) };
     let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let failed = path.display().to_string();
-    let aside = apart(control, move || {
+    let aside = apart.run(control, move || {
         let mut name = tempfile::Builder::new();
         name.prefix(".stratoscope-");
         let aside = name.tempfile_in(folder).context(failed.clone())?.into_temp_path();
@@ -381,30 +390,6 @@ fn save_apart(trace: Arc<Trace>, path: PathBuf, control: &Control) -> anyhow::Re
         Ok(aside)
     })?;
     aside.persist(&target).with_context(|| path.display().to_string())
-}
-
-/// Does a job in a thread of its own: once somebody asks to stop, this ends at once and what the thread yields is dropped.
-fn apart<T: Send + 'static>(
-    control: &Control,
-    job: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
-) -> anyhow::Result<T> {
-    let (answer, waiting) = sync_channel(1);
-    let thread = std::thread::Builder::new().name("file".to_owned()).spawn(move || {
-        // Nobody waits for the answer once it is too late.
-        let _ = answer.send(job());
-    })?;
-    loop {
-        match waiting.recv_timeout(CANCEL_INTERVAL) {
-            Ok(_) if control.is_cancelled() => return Err(StudyError::Cancelled.into()),
-            Ok(answer) => return answer,
-            Err(RecvTimeoutError::Timeout) if control.is_cancelled() => return Err(StudyError::Cancelled.into()),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => match thread.join() {
-                Err(panic) => std::panic::resume_unwind(panic),
-                Ok(()) => anyhow::bail!("no answer"),
-            },
-        }
-    }
 }
 
 fn open_with(path: &Path, control: &Control) -> anyhow::Result<Opened> {
@@ -487,17 +472,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let trace = Arc::new(profiler::fixtures::one_layer());
         let target = dir.path().join("a.scope");
-        save_apart(trace.clone(), target.clone(), &Control::silent()).unwrap();
+        save(trace.clone(), target.clone(), &Control::silent(), &mut Apart::default()).unwrap();
         assert_eq!(*profiler::import::open(&target).unwrap().meta.model, *trace.meta.model);
         let stopped = Control::silent();
         stopped.cancel();
         let other = dir.path().join("b.scope");
-        let e = save_apart(trace.clone(), other.clone(), &stopped).unwrap_err();
+        let e = save(trace.clone(), other.clone(), &stopped, &mut Apart::default()).unwrap_err();
         assert!(matches!(e.downcast_ref(), Some(StudyError::Cancelled)) && !other.exists());
         let nowhere = dir.path().join("missing/c.scope");
-        let e = chain(&save_apart(trace.clone(), nowhere.clone(), &Control::silent()).unwrap_err());
+        let e = chain(&save(trace.clone(), nowhere.clone(), &Control::silent(), &mut Apart::default()).unwrap_err());
         assert!(e.contains("c.scope") && !e.contains(".stratoscope-"), "{e}");
-        let e = chain(&save_apart(trace, dir.path().join("d.what"), &Control::silent()).unwrap_err());
+        let e = chain(&save(trace, dir.path().join("d.what"), &Control::silent(), &mut Apart::default()).unwrap_err());
         assert!(e.contains(".scope"), "{e}");
     }
 

@@ -76,13 +76,13 @@ impl Entry {
         if !self.view_keys.is_empty() {
             return self.view_keys.to_owned();
         }
-        let all: Vec<String> = self.keys.iter().map(|k| ctx.format_shortcut(k)).collect();
+        let all: Vec<String> = self.keys.iter().map(|k| words(ctx, k)).collect();
         all.join(" or ")
     }
 
     /// The first of its keys, for a menu.
     pub fn first_key(&self, ctx: &egui::Context) -> String {
-        self.keys.first().map(|k| ctx.format_shortcut(k)).unwrap_or_default()
+        self.keys.first().map(|k| words(ctx, k)).unwrap_or_default()
     }
 
     /// True if it can be done now.
@@ -108,6 +108,17 @@ impl Entry {
     fn checked(&mut self, on: bool) -> &mut Self {
         self.checked = Some(on);
         self
+    }
+}
+
+/// A shortcut as it is printed on the keys.
+fn words(ctx: &egui::Context, shortcut: &KeyboardShortcut) -> String {
+    let text = ctx.format_shortcut(shortcut);
+    let (name, symbol) = (shortcut.logical_key.name(), shortcut.logical_key.symbol_or_name());
+    // The symbols of arrows are not in our faces.
+    match text.strip_suffix(name).filter(|_| symbol.is_ascii()) {
+        Some(modifiers) => format!("{modifiers}{symbol}"),
+        None => text,
     }
 }
 
@@ -191,7 +202,7 @@ impl App {
         l.gap();
         l.add("save", "Save trace…", Wish::SaveDialog).keys(&[ctrl(Key::S)]).only_if(traced, no_trace);
         l.sub("Export");
-        for f in profiler::export::FORMATS.iter().filter(|f| f.extension != "scope") {
+        for f in crate::export::formats().filter(|f| f.extension != "scope") {
             let wish = Wish::ExportDialog(f.extension);
             l.add(format!("export:{}", f.name), f.name, wish).tip(f.description).only_if(traced, no_trace);
         }

@@ -100,12 +100,13 @@ impl Dialogs {
 
 /// A format's name by its extension.
 pub fn format_name(extension: &str) -> &'static str {
-    profiler::export::FORMATS.iter().find(|f| f.extension == extension).map_or("File", |f| f.name)
+    crate::export::formats().find(|f| f.extension == extension).map_or("File", |f| f.name)
 }
 
 /// The extension decides the format, so a name without one gets it.
 fn with_extension(path: &Path, extension: &str) -> PathBuf {
-    if crate::worker::extension(path).as_deref() == Some(extension) {
+    let name = path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
+    if name.ends_with(&format!(".{extension}")) {
         return path.to_owned();
     }
     let mut name = path.as_os_str().to_owned();
@@ -122,6 +123,7 @@ mod tests {
     fn a_name_without_the_extension_gets_it() {
         assert_eq!(with_extension(Path::new("/a/b"), "scope"), Path::new("/a/b.scope"));
         assert_eq!(with_extension(Path::new("/a/b.v2"), "scope"), Path::new("/a/b.v2.scope"));
+        assert_eq!(with_extension(Path::new("/a/b.overlay.json"), "overlay.json"), Path::new("/a/b.overlay.json"));
         assert_eq!(with_extension(Path::new("/a/b.SCOPE"), "scope"), Path::new("/a/b.SCOPE"));
     }
 }

@@ -46,7 +46,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     let terminal = Terminal::start();
     let trace = studies::accuracy(&model, &settings, &args.schemes, &terminal.control)?;
     for file in &args.out {
-        profiler::export::write(&trace, file)?;
+        crate::export::write(&trace, file)?;
         terminal.say(&format!("Wrote {}", file.display()));
     }
     drop(terminal);

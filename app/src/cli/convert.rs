@@ -29,9 +29,11 @@ fn after_help() -> String {
         "Examples:\n  stratoscope convert run.scope run.json     Chrome trace, opens in Perfetto\n  \
         stratoscope convert run.scope run.puffin   opens in puffin_viewer\n  \
         stratoscope convert run.scope layers.csv\n  \
+        stratoscope convert run.scope report.html  a page with pictures, to send or print\n  \
         stratoscope convert ort_profile.json run.scope --model model.onnx\n\n\
-        The input's format is told by its content, the output's by its extension: .scope, .puffin, .json, .csv.\n\n\
+        The input's format is told by its content, the output's by its extension: {}.\n\n\
         It opens, each also packed as .gz: {}.",
+        crate::export::endings(),
         profiler::import::names()
     )
 }
@@ -51,7 +53,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         }
         report = Some(found);
     }
-    profiler::export::write(&trace, &args.to)?;
+    crate::export::write(&trace, &args.to)?;
     let (layers, spans, runs) = (trace.layers.len(), trace.spans.len(), trace.runs.len());
     if args.json {
         print_json(

@@ -131,10 +131,8 @@ pub fn main() -> ExitCode {
 
 /// Fails unless the file's extension names a format to write.
 fn require_format(path: &Path) -> anyhow::Result<()> {
-    use profiler::export::{FORMATS, format_of};
-    let known: Vec<String> = FORMATS.iter().map(|f| format!(".{}", f.extension)).collect();
-    let known = known.join(", ");
-    format_of(path)
+    let known = crate::export::endings();
+    crate::export::format_of(path)
         .map(|_| ())
         .with_context(|| format!("--out {}: can't tell the format from the name; end it in {known}", path.display()))
 }

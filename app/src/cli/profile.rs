@@ -72,7 +72,7 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         crate::ceilings::attach(&mut trace);
     }
     for file in &args.out {
-        profiler::export::write(&trace, file)?;
+        crate::export::write(&trace, file)?;
         terminal.say(&format!("Wrote {}", file.display()));
     }
     if let Some(dir) = &args.save_outputs {

@@ -99,19 +99,27 @@ pub enum ExportError {
 
 /// Writes a trace in the format that the path's extension names. The file appears whole or not at all.
 pub fn write(trace: &Trace, path: &Path) -> Result<(), ExportError> {
-    let format = format_of(path).ok_or_else(|| ExportError::UnknownExtension {
-        path: path.to_owned(),
-        known: FORMATS.iter().map(|f| format!(".{}", f.extension)).collect::<Vec<_>>().join(", "),
-    })?;
+    let format = format_of(path).ok_or_else(|| unknown_extension(path, FORMATS.iter()))?;
     (format.write)(trace, path)
 }
 
-/// The format that a path's extension names.
+/// The format that a path's ending names.
 pub fn format_of(path: &Path) -> Option<&'static Format> {
+    format_in(FORMATS.iter(), path)
+}
+
+/// The one of some formats that a path's ending names.
+pub fn format_in(formats: impl Iterator<Item = &'static Format>, path: &Path) -> Option<&'static Format> {
     let name = path.file_name()?.to_str()?.to_ascii_lowercase();
     // The longest ending decides: `.overlay.json` is no `.json`.
     let fits = |f: &&Format| name.strip_suffix(f.extension).is_some_and(|rest| rest.ends_with('.'));
-    FORMATS.iter().filter(fits).max_by_key(|f| f.extension.len())
+    formats.filter(fits).max_by_key(|f| f.extension.len())
+}
+
+/// The error for a path whose ending names none of some formats.
+pub fn unknown_extension(path: &Path, formats: impl Iterator<Item = &'static Format>) -> ExportError {
+    let known = formats.map(|f| format!(".{}", f.extension)).collect::<Vec<_>>().join(", ");
+    ExportError::UnknownExtension { path: path.to_owned(), known }
 }
 
 /// Writes a file that is ready in memory. It appears whole or not at all.

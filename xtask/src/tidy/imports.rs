@@ -70,7 +70,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("naga", &["stratoscope-gpu-kernels"]),
     ("egui", &["stratoscope", "system-tests"]),
     ("eframe", &["stratoscope"]),
-    ("prost", &["stratoscope-formats"]),
+    ("prost", &["stratoscope-formats", "stratoscope-profiler"]),
     ("puffin", &["stratoscope-profiler", "stratoscope"]),
     ("rayon", &["stratoscope-cpu-kernels"]),
     ("rten", &["stratoscope-cpu-kernels"]),

@@ -76,7 +76,7 @@ pub fn comment(r: &Report<'_>) -> String {
     }
     out += &format!(
         "- Intervals hold the change of the median with {} confidence; verdicts of rows are corrected for their number.\n",
-        format::percent(c.options.confidence)
+        comparison::share(c.options.confidence)
     );
     out += "\n</details>\n";
     out
