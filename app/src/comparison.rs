@@ -16,7 +16,7 @@ pub fn answer(c: &Comparison) -> String {
     match t.verdict {
         Verdict::Slower => format!("{relative} slower, {interval}"),
         Verdict::Faster => format!("{relative} faster, {interval}"),
-        Verdict::NoChange => format!("No change within {}, {interval}", format::percent(c.options.margin)),
+        Verdict::NoChange => format!("No change within {}, {interval}", share(c.options.margin)),
         Verdict::NotMeasured => "No verdict: a side has no latency of whole runs".to_owned(),
         _ if t.interval_ns.is_none() => format!("No verdict: {} between too few runs", signed(t)),
         _ => format!("No verdict: {}, {interval}", signed(t)),
@@ -30,7 +30,7 @@ pub fn short_answer(c: &Comparison) -> String {
         (Verdict::Slower | Verdict::Faster, Some(r)) => {
             format!("{} {}", format::percent(r.abs()), t.verdict.label())
         }
-        (Verdict::NoChange, _) => format!("no change within {}", format::percent(c.options.margin)),
+        (Verdict::NoChange, _) => format!("no change within {}", share(c.options.margin)),
         _ => "no verdict".to_owned(),
     }
 }
@@ -90,7 +90,13 @@ pub fn interval(t: &TimeChange, confidence: f64) -> String {
         (None, Some((low, high))) => (signed_duration(low), signed_duration(high)),
         (None, None) => return "no interval".to_owned(),
     };
-    format!("{} interval {low} to {high}", format::percent(confidence))
+    format!("{} interval {low} to {high}", share(confidence))
+}
+
+/// A share that was asked for, with as many digits as it has: `95%`, `99.9%`.
+pub fn share(share: f64) -> String {
+    let digits = format!("{:.3}", share * 100.0);
+    format!("{}%", digits.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// The interval alone: `−1.20% to +3.40%`, or an em dash.
@@ -205,11 +211,11 @@ mod tests {
         let a = fixtures::transformer(2, 20, 1);
         let of = |a: &Trace, b: &Trace| compare(a, b, Options::default(), &mut |_| true).unwrap();
         let c = of(&a, &slower(&a, 0.12));
-        assert!(answer(&c).starts_with("12.0% slower, 95.0% interval +1"), "{}", answer(&c));
+        assert!(answer(&c).starts_with("12.0% slower, 95% interval +1"), "{}", answer(&c));
         assert!(because(&c).contains(" explains ") && because(&c).contains("% of the change"), "{}", because(&c));
         let c = of(&a, &a);
-        assert!(answer(&c).starts_with("No change within 2.00%, 95.0% interval"), "{}", answer(&c));
-        assert_eq!(short_answer(&c), "no change within 2.00%");
+        assert!(answer(&c).starts_with("No change within 2%, 95% interval"), "{}", answer(&c));
+        assert_eq!(short_answer(&c), "no change within 2%");
         let few = fixtures::transformer(2, 3, 1);
         assert!(answer(&of(&a, &few)).contains("too few runs"), "{}", answer(&of(&a, &few)));
         assert!(answer(&of(&a, &fixtures::empty())).starts_with("No verdict"), "{}", answer(&of(&a, &few)));

@@ -312,7 +312,7 @@ fn compare_writes_every_format() {
     let gate = ["--fail-if", "latency.p50 > +5%"];
     let run = |args: &[&str]| stratoscope(&[&["compare", &base, &slow], &gate[..], args].concat());
     let o = run(&[]);
-    assert!(stdout(&o).starts_with("10.0% slower, 95.0% interval"), "{}", stdout(&o));
+    assert!(stdout(&o).starts_with("10.0% slower, 95% interval"), "{}", stdout(&o));
     assert!(stdout(&o).contains("FAIL: latency.p50 > +5%"), "{}", stdout(&o));
     let json: serde_json::Value = serde_json::from_str(&stdout(&run(&["--json"]))).unwrap();
     assert_eq!((&json["verdict"], &json["exit_code"]), (&"slower".into(), &1.into()));

@@ -273,7 +273,7 @@ pub(super) fn rank_test(a: &Sample, b: &Sample) -> f64 {
     let least = super::verdict::LEAST_RUNS as f64;
     let correlated = (n / a.effective.max(least.min(n))).max(m / b.effective.max(least.min(m)));
     let variance = correlated * n * m / 12.0 * (all + 1.0 - ties / (all * (all - 1.0)));
-    if !(variance > 0.0) {
+    if variance.is_nan() || variance <= 0.0 {
         return 1.0;
     }
     let distance = ((u - n * m / 2.0).abs() - 0.5).max(0.0);

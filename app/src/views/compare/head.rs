@@ -5,7 +5,7 @@ use profiler::compare::{Comparison, TimeChange, Verdict};
 
 use super::Made;
 use crate::comparison::{bare_interval, signed, signed_bytes, signed_duration};
-use crate::draw::{caption, chip, hairline};
+use crate::draw::{caption, chip, galley, hairline};
 use crate::format::{self, UNKNOWN};
 use crate::theme::{self, GRID, PAD, Theme};
 use crate::view::{Action, ViewCx};
@@ -114,12 +114,7 @@ pub fn answer_ui(ui: &mut Ui, theme: &Theme, made: &Made) {
         ui.horizontal_wrapped(|ui| {
             ui.spacing_mut().item_spacing = vec2(16.0, 2.0);
             for sum in &made.sums {
-                let one = ui.horizontal(|ui| {
-                    ui.spacing_mut().item_spacing.x = 6.0;
-                    ui.label(RichText::new(sum.label).font(theme::caption()).color(theme.text_weak));
-                    ui.label(RichText::new(&sum.value).font(theme::caption_figure()).color(theme.text));
-                });
-                one.response.on_hover_text(&sum.tip);
+                sum_ui(ui, theme, sum);
             }
         });
         ui.horizontal_wrapped(|ui| {
@@ -145,6 +140,23 @@ pub fn answer_ui(ui: &mut Ui, theme: &Theme, made: &Made) {
         });
     });
     hairline(ui, theme);
+}
+
+/// One figure with its label, as a whole, so that a line breaks between figures.
+fn sum_ui(ui: &mut Ui, theme: &Theme, sum: &Sum) {
+    let text = |text: &str, font, color| galley(ui.painter(), text, font, color, f32::INFINITY);
+    let label = text(sum.label, theme::caption(), theme.text_weak);
+    let value = text(&sum.value, theme::caption_figure(), theme.text);
+    let (gap, height) = (6.0, 16.0);
+    let (rect, response) =
+        ui.allocate_exact_size(vec2(label.size().x + gap + value.size().x, height), egui::Sense::hover());
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, format!("{} {}", sum.label, sum.value)));
+    let at = |x: f32, h: f32| egui::pos2(x, rect.center().y - h / 2.0);
+    let (x, h) = (rect.left() + label.size().x + gap, label.size().y);
+    ui.painter().galley(at(rect.left(), h), label, theme.text_weak);
+    let h = value.size().y;
+    ui.painter().galley(at(x, h), value, theme.text);
+    response.on_hover_text(&sum.tip);
 }
 
 fn assumptions(c: &Comparison) -> String {
@@ -194,7 +206,7 @@ pub fn facts(t: &TimeChange, confidence: f64) -> Vec<(String, String)> {
         ("Baseline".to_owned(), side(t.baseline)),
         ("Current".to_owned(), side(t.current)),
         ("Change".to_owned(), format!("{} ({})", signed_duration(t.difference_ns), signed(t))),
-        (format!("{} interval", format::percent(confidence)), format!("{}  {}", bare_interval(t), absolute)),
+        (format!("{} interval", crate::comparison::share(confidence)), format!("{}  {}", bare_interval(t), absolute)),
     ];
     if let Some(p) = t.p {
         facts.push(("Adjusted p".to_owned(), format::number(p)));

@@ -99,15 +99,11 @@ impl View for CompareView {
             Shown::Rows => self.rows.ui(&mut below, cx, made, self.row),
             Shown::Flame => self.flame.ui(&mut below, cx, made, self.row),
         };
-        let mut beside = ui.new_child(egui::UiBuilder::new().max_rect(side));
-        beside.shrink_clip_rect(side);
-        let edge = if self.shown == Shown::Rows {
-            side.left_top()..=side.left_bottom()
-        } else {
-            side.left_top()..=side.right_top()
-        };
-        ui.painter().line_segment([*edge.start(), *edge.end()], theme.line());
-        padded(&mut beside, |ui| self.spread.ui(ui, theme, made, self.row));
+        let mut aside = ui.new_child(egui::UiBuilder::new().max_rect(side));
+        aside.shrink_clip_rect(side);
+        let corner = if beside(space, self.shown) { side.left_bottom() } else { side.right_top() };
+        ui.painter().line_segment([side.left_top(), corner], theme.line());
+        padded(&mut aside, |ui| self.spread.ui(ui, theme, made, self.row));
         if let Some(row) = chosen {
             let layer = made.comparison.rows[row].current.first().copied();
             self.row = Some(row);
@@ -121,7 +117,6 @@ impl View for CompareView {
             Command { id, title, keys: "" }
         }
         const COMMANDS: &[Command] = &[
-            command("pin", "Pin the trace on show as baseline"),
             command("unpin", "Unpin the baseline"),
             command("swap", "Swap baseline and current trace"),
             command("rows", "Changes as rows"),
@@ -135,7 +130,6 @@ impl View for CompareView {
 
     fn command(&mut self, id: &str, cx: &mut ViewCx<'_>) {
         match id {
-            "pin" => cx.actions.push(Action::Pin(cx.runs.current_index())),
             "unpin" => cx.actions.push(Action::Pin(None)),
             "swap" => swap(cx),
             "rows" => self.shown = Shown::Rows,
@@ -163,14 +157,19 @@ fn swap(cx: &mut ViewCx<'_>) {
     }
 }
 
+/// Rows are long and a flame graph is wide: the spread goes beside the first and below the second, if that has the height.
+fn beside(space: Rect, shown: Shown) -> bool {
+    shown == Shown::Rows || space.height() < 340.0
+}
+
 /// Room for the rows or the flame graph, and for the spread of the chosen row.
 fn split(space: Rect, shown: Shown) -> (Rect, Rect) {
-    match shown {
-        Shown::Rows => {
-            let at = space.right() - (space.width() * 0.3).clamp(160.0, 300.0);
+    match beside(space, shown) {
+        true => {
+            let at = space.right() - (space.width() * 0.28).clamp(150.0, 300.0);
             (space.with_max_x(at), space.with_min_x(at))
         }
-        Shown::Flame => {
+        false => {
             let at = space.bottom() - (space.height() * 0.42).clamp(96.0, 220.0);
             (space.with_max_y(at), space.with_min_y(at))
         }
@@ -285,8 +284,8 @@ impl CompareView {
                 }
                 Shown::Flame => {
                     let sides = [
-                        (1, "Current", "Widths are times of the trace on show"),
-                        (0, "Baseline", "Widths are times of the baseline: what is gone shows here"),
+                        (1, "Current widths", "Widths are times of the trace on show"),
+                        (0, "Baseline widths", "Widths are times of the baseline: what is gone shows here"),
                     ];
                     segmented(ui, &mut self.flame.side, &sides);
                     if ui.button("Fit all").on_hover_text("Show the whole model").clicked() {

@@ -16,15 +16,15 @@ use crate::theme::{self, Theme};
 use crate::view::ViewCx;
 
 const NAME: usize = 0;
-const OPERATORS: usize = 1;
-const BASELINE: usize = 2;
-const CURRENT: usize = 3;
-const CHANGE: usize = 4;
-const SHARE: usize = 5;
-const BAR: usize = 6;
-const VERDICT: usize = 7;
-const MEMORY: usize = 8;
-const ERROR: usize = 9;
+const CHANGE: usize = 1;
+const SHARE: usize = 2;
+const BAR: usize = 3;
+const VERDICT: usize = 4;
+const BASELINE: usize = 5;
+const CURRENT: usize = 6;
+const MEMORY: usize = 7;
+const ERROR: usize = 8;
+const OPERATORS: usize = 9;
 
 /// The scale that all bars share.
 pub struct Bars {
@@ -146,20 +146,20 @@ fn order_of(r: &Compared, column: usize) -> f64 {
 fn columns(bars: &Bars) -> Vec<Column> {
     let unit = bars.time.unit;
     vec![
-        Column::text("Layers", 172.0, 3.0)
+        Column::text("Layers", 148.0, 3.0)
             .tip("What did the same work on both sides, whatever was fused: layers that share a source node"),
-        Column::text("Operators", 96.0, 1.0)
-            .tip("Those of the baseline → those of the trace on show, where they differ"),
-        Column::figure("Baseline", 76.0).unit(unit).tip("Median over the measured runs of the baseline"),
-        Column::figure("Current", 72.0).unit(unit).tip("Median over the measured runs of the trace on show"),
-        Column::figure("Change", 76.0).unit(unit).tip("Difference of the medians"),
-        Column::figure("Share", 68.0).tip("The change relative to the baseline"),
-        Column::text("Interval", 132.0, 1.0)
-            .tip("The change as a bar and its confidence interval as a whisker, in one scale: left and blue is faster"),
-        Column::text("Verdict", 84.0, 0.0).tip("Corrected for the number of rows (Benjamini and Hochberg)"),
-        Column::figure("Memory", 76.0).tip("Change of the bytes of weights and outputs"),
-        Column::figure("SQNR", 72.0)
+        Column::figure("Change", 92.0).unit(unit).tip("Difference of the medians: current minus baseline"),
+        Column::figure("Share", 72.0).tip("The change relative to the baseline"),
+        Column::text("Interval", 112.0, 1.0)
+            .tip("The change as a bar and its confidence interval as a line, in one scale: left and blue is faster"),
+        Column::text("Verdict", 124.0, 0.0).tip("Corrected for the number of rows (Benjamini and Hochberg)"),
+        Column::figure("Baseline", 96.0).unit(unit).tip("Median over the measured runs of the baseline"),
+        Column::figure("Current", 92.0).unit(unit).tip("Median over the measured runs of the trace on show"),
+        Column::figure("Memory", 84.0).tip("Change of the bytes of weights and outputs"),
+        Column::figure("SQNR", 76.0)
             .tip("Change of the signal to quantization noise ratio, the worst scheme; negative is worse"),
+        Column::text("Operators", 112.0, 2.0)
+            .tip("Those of the baseline → those of the trace on show, where they differ"),
     ]
 }
 
@@ -225,18 +225,23 @@ fn row_cell(cell: &Cell<'_>, r: &Compared, bars: &Bars, column: usize) {
     }
 }
 
-/// A path with its end in view: outer scopes give way first.
+/// A path with both its ends in view: rows of one kind differ in the middle of their path as a rule, and the cut falls behind
+/// that.
 fn name_in(cell: &Cell<'_>, rect: Rect, name: &str) {
     let theme = cell.theme;
-    let mut shown = name;
-    for text in crate::draw::scopes::suffixes(name) {
-        shown = text;
-        let width = crate::draw::galley(&cell.painter, text, theme::sans(), theme.text, f32::INFINITY).size().x;
-        if width <= rect.width() {
-            break;
-        }
+    let name = name.trim_start_matches('/');
+    let galley = |text: &str| crate::draw::galley(&cell.painter, text, theme::sans(), theme.text_strong, f32::INFINITY);
+    let mut shown = galley(name);
+    let all = name.chars().count();
+    let mut keep = all;
+    while shown.size().x > rect.width() && keep > 8 {
+        keep = keep.min((keep as f32 * rect.width() / shown.size().x) as usize + 1) - 1;
+        let head: String = name.chars().take(keep * 3 / 5).collect();
+        let tail: String = name.chars().skip(all - keep * 2 / 5).collect();
+        shown = galley(&format!("{head}…{tail}"));
     }
-    text_in(&cell.painter, rect, Align2::LEFT_CENTER, shown, theme::sans(), theme.text_strong);
+    let at = pos2(rect.left(), rect.center().y - shown.size().y / 2.0);
+    cell.painter.galley(at, shown, theme.text_strong);
 }
 
 /// The change from the middle on, and its interval as a line with ends.
@@ -282,8 +287,8 @@ fn totals_cell(cell: &Cell<'_>, c: &Comparison, order: &[usize], bars: &Bars, co
         }
         VERDICT => {
             let count = |v: Verdict| rows().filter(|r| r.time.verdict == v).count();
-            let text = format!("{} ▲ {} ▼", count(Verdict::Slower), count(Verdict::Faster));
-            cell.text(&text, theme.text_weak);
+            let text = format!("{} slower, {} faster", count(Verdict::Slower), count(Verdict::Faster));
+            text_in(&cell.painter, cell.rect, Align2::LEFT_CENTER, &text, theme::caption(), theme.text_weak);
         }
         MEMORY => {
             let d = sum(&|r| r.memory.difference().map(|d| d as f64));

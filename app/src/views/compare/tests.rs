@@ -165,7 +165,7 @@ fn the_flame_graph_walks_zooms_and_shows_all_again() {
         harness.key_press(key);
         harness.run();
     }
-    harness.get_by_label("Baseline").click();
+    harness.get_by_label("Baseline widths").click();
     harness.run();
 }
 
