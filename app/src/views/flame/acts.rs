@@ -107,22 +107,37 @@ fn by_key(key: Key, physical: Option<Key>, modifiers: Modifiers) -> Option<&'sta
     })
 }
 
-/// What the keys of this frame ask for. They count while the graph has the focus, and while nothing has it and the pointer
-/// is over the panel.
+/// What the keys of this frame ask for. They count while the graph has the focus, and while the pointer is over the panel and
+/// nobody types; what walks or answers is left to whichever widget has the focus.
 pub fn asked_by_keys(ui: &Ui, graph: Id, panel: Rect) -> Vec<&'static str> {
+    const LEFT_TO_OTHERS: [Key; 10] = [
+        Key::ArrowUp,
+        Key::ArrowDown,
+        Key::ArrowLeft,
+        Key::ArrowRight,
+        Key::Enter,
+        Key::Escape,
+        Key::Home,
+        Key::End,
+        Key::PageUp,
+        Key::PageDown,
+    ];
     let ctx = ui.ctx();
     let focused = ui.memory(|m| m.focused());
-    let free = focused.is_none() && ui.rect_contains_pointer(panel) && !Popup::is_any_open(ctx);
-    if focused != Some(graph) && !free {
+    let over = ui.rect_contains_pointer(panel) && !ctx.text_edit_focused() && !Popup::is_any_open(ctx);
+    if focused != Some(graph) && !over {
         return Vec::new();
     }
     if focused == Some(graph) {
         let filter = EventFilter { horizontal_arrows: true, vertical_arrows: true, escape: true, tab: false };
         ui.memory_mut(|m| m.set_focus_lock_filter(graph, filter));
     }
+    let ours = focused.is_none_or(|f| f == graph);
     ui.input(|i| {
         let keys = i.events.iter().filter_map(|e| match e {
-            Event::Key { key, physical_key, pressed: true, modifiers, .. } => by_key(*key, *physical_key, *modifiers),
+            Event::Key { key, physical_key, pressed: true, modifiers, .. } if ours || !LEFT_TO_OTHERS.contains(key) => {
+                by_key(*key, *physical_key, *modifiers)
+            }
             _ => None,
         });
         keys.collect()

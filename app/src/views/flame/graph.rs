@@ -1,6 +1,8 @@
 //! The tracks under their axis: lanes, cells, counters, the overview, and what is drawn over them.
 
-use egui::{CornerRadius, CursorIcon, Id, Painter, Pos2, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo};
+use egui::{
+    Color32, CornerRadius, CursorIcon, Id, Painter, Pos2, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo,
+};
 use profiler::Counter;
 
 use super::marks::{FLAGS_HEIGHT, flags_ui};
@@ -19,6 +21,44 @@ const MINIMAP_HEIGHT: f32 = 24.0;
 const AXIS_HEIGHT: f32 = 20.0;
 const COUNTER_HEIGHT: f32 = 44.0;
 const TRACK_GAP: f32 = 8.0;
+
+/// The rows of a track, from the outermost, that its silhouette shows.
+const OUTLINED: usize = 64;
+
+/// What the overview was drawn for: the trace and its colours, the place, the theme.
+pub type OverviewKey = (Option<(usize, crate::draw::flame_colors::ColorBy, usize)>, Rect, usize);
+
+/// A thin strip of many rows over each other: a colour for each point of its width, the innermost row's.
+struct Silhouette {
+    lens: Lens,
+    columns: Vec<Option<Color32>>,
+}
+
+impl Silhouette {
+    fn new(lens: Lens) -> Silhouette {
+        Silhouette { lens, columns: vec![None; lens.width.ceil().max(0.0) as usize] }
+    }
+
+    fn put(&mut self, from: f64, to: f64, color: Color32) {
+        let column = |t: f64| (self.lens.x(t) - self.lens.left).max(0.0) as usize;
+        let first = column(from).min(self.columns.len());
+        let end = column(to).max(first + 1).min(self.columns.len()).max(first);
+        self.columns[first..end].fill(Some(color));
+    }
+
+    fn shape(&self, band: Rect) -> egui::Shape {
+        let mut mesh = egui::Mesh::default();
+        let mut x = band.left();
+        for same in self.columns.chunk_by(|a, b| a == b) {
+            let next = x + same.len() as f32;
+            if let Some(color) = same[0] {
+                mesh.add_colored_rect(Rect::from_x_y_ranges(x..=next.min(band.right()), band.y_range()), color);
+            }
+            x = next;
+        }
+        egui::Shape::mesh(mesh)
+    }
+}
 
 /// The counters' lines, made once per trace.
 #[derive(Default)]
@@ -230,16 +270,20 @@ impl FlameView {
             }
             match lane.what {
                 What::Track(i) if lane.open => {
-                    for (depth, row) in flame.tracks[i].rows.iter().enumerate() {
+                    let above = ((tracks.top() - y) / FLAME_ROW_HEIGHT).floor().max(0.0) as usize;
+                    let seen = (tracks.height() / FLAME_ROW_HEIGHT).ceil() as usize + 1;
+                    for (depth, row) in flame.tracks[i].rows.iter().enumerate().skip(above).take(seen) {
                         let top = y + depth as f32 * FLAME_ROW_HEIGHT;
                         hit = brush.row(&row_painter, row, top, &mut blocks).or(hit);
                     }
                 }
                 What::Track(i) => {
                     let band = tracks.with_min_y(y + 5.0).with_max_y(y + lane.height - 5.0);
-                    for row in &flame.tracks[i].rows {
-                        self.silhouette(&row_painter, profile, theme, row, lens, band, 0.7, &mut blocks);
+                    let mut columns = Silhouette::new(lens);
+                    for row in flame.tracks[i].rows.iter().take(OUTLINED) {
+                        self.outline(&mut columns, profile, theme, row, 0.7, &mut blocks);
                     }
+                    row_painter.add(columns.shape(band));
                 }
                 What::Counter(i) => {
                     let band = tracks.with_min_y(y).with_max_y(y + lane.height);
@@ -257,22 +301,20 @@ impl FlameView {
         hit
     }
 
-    /// A row as a thin strip: for closed tracks and the overview.
-    fn silhouette(
+    /// Adds a row to a thin strip: for closed tracks and the overview.
+    fn outline(
         &self,
-        painter: &Painter,
+        strip: &mut Silhouette,
         profile: &Profile,
         theme: &Theme,
         row: &FlameRow,
-        lens: Lens,
-        band: Rect,
         strength: f32,
         blocks: &mut Vec<crate::draw::flame_row::Block>,
     ) {
+        let lens = strip.lens;
         blocks.clear();
         row.blocks(lens.window.0, lens.window.1, 2.0 * lens.per_point(), blocks);
         let named = profile.trace.layers.is_empty();
-        let mut mesh = egui::Mesh::default();
         for block in blocks.iter() {
             let cell = row.cell(block.longest);
             if cell.layer.is_none() && !named {
@@ -280,12 +322,7 @@ impl FlameView {
             }
             let color = self.coloring.of(theme, profile, &cell, block.class);
             let color = theme::mix(theme.surface[1], color, if cell.warmup { 0.4 * strength } else { strength });
-            let x0 = lens.x(block.start).max(band.left());
-            let x1 = lens.x(block.end).max(x0 + 1.0).min(band.right());
-            mesh.add_colored_rect(Rect::from_x_y_ranges(x0..=x1.max(x0), band.y_range()), color);
-        }
-        if !mesh.is_empty() {
-            painter.add(egui::Shape::mesh(mesh));
+            strip.put(block.start, block.end, color);
         }
     }
 
@@ -305,13 +342,18 @@ impl FlameView {
             ),
         };
         let kind = if matches!(lane.what, What::Track(_)) { "track" } else { "counter" };
-        let response = ui.interact(seen, ui.scope_id().with(("lane", kind, name)), Sense::click());
+        let number = match lane.what {
+            What::Track(i) | What::Counter(i) => i,
+        };
+        let response = ui.interact(seen, ui.scope_id().with(("lane", kind, number)), Sense::click());
         let state = if lane.open { "open" } else { "closed" };
         response.widget_info(|| WidgetInfo::labeled(Role::Button, true, format!("{name}, {kind}, {state}")));
         let painter = ui.painter().with_clip_rect(seen.intersect(ui.clip_rect()));
         let header =
             Header { name, figure: if lane.open { &figure } else { "" }, open: lane.open, hovered: response.hovered() };
-        header_ui(&painter, whole, theme, &header);
+        // The name of a long track stays in view while its rows scroll.
+        let place = if seen.height() >= FLAME_ROW_HEIGHT { seen } else { whole };
+        header_ui(&painter, place, theme, &header);
         let clicked = response.clicked();
         let tip = if lane.open { "Click to close it" } else { "Click to open it" };
         let name = name.clone();
@@ -361,12 +403,19 @@ impl FlameView {
         let painter = ui.painter().with_clip_rect(rect.intersect(ui.clip_rect()));
         painter.rect_filled(rect, CornerRadius::same(2), theme.surface[1]);
         let whole = Lens { window: flame.range, left: rect.left(), width: rect.width() };
-        let mut blocks = std::mem::take(&mut self.blocks);
-        let band = rect.shrink2(egui::vec2(0.0, 4.0));
-        for row in flame.tracks.iter().flat_map(|t| &t.rows) {
-            self.silhouette(&painter, profile, theme, row, whole, band, 0.6, &mut blocks);
+        let key = (self.colored, rect, std::ptr::from_ref(theme).addr());
+        if self.overview.as_ref().is_none_or(|(of, _)| *of != key) {
+            let mut blocks = std::mem::take(&mut self.blocks);
+            let mut strip = Silhouette::new(whole);
+            for row in flame.tracks.iter().flat_map(|t| t.rows.iter().take(OUTLINED)) {
+                self.outline(&mut strip, profile, theme, row, 0.6, &mut blocks);
+            }
+            self.blocks = blocks;
+            self.overview = Some((key, strip.shape(rect.shrink2(egui::vec2(0.0, 4.0)))));
         }
-        self.blocks = blocks;
+        if let Some((_, shape)) = &self.overview {
+            painter.add(shape.clone());
+        }
         self.matches_on_minimap(&painter, rect, profile, theme, whole);
         let (from, to) = self.window.shown();
         let window =

@@ -72,6 +72,7 @@ pub struct FlameView {
     coloring: Coloring,
     colored: Option<(usize, ColorBy, usize)>,
     counters: graph::Counters,
+    overview: Option<(graph::OverviewKey, egui::Shape)>,
     /// Which precision the error is of.
     scheme: usize,
     collapsed: HashSet<String>,
@@ -124,11 +125,14 @@ impl View for FlameView {
             let height = self.range.height.clamp(range::LEAST, (body.height() - 120.0).max(range::LEAST));
             let pane = body.with_min_y(body.bottom() - height);
             body.max.y = pane.top();
-            self.range_ui(ui, pane, profile, cx, range);
+            self.range_ui(ui, pane, cx, range);
         }
         match self.mode {
             Mode::Sandwich => {
                 let (trace, query) = (address(profile), self.search.query.clone());
+                // Keeps the keys here when the graph that had them is gone.
+                let keys = ui.interact(body, graph, Sense::focusable_noninteractive());
+                keys.widget_info(|| WidgetInfo::labeled(Role::Group, true, "Callers and callees"));
                 ui.scope_builder(egui::UiBuilder::new().max_rect(body).id_salt("sandwich"), |ui| {
                     self.sandwich.ui(ui, cx.theme, profile, trace, &query, cx.selection);
                 });
@@ -348,7 +352,7 @@ impl FlameView {
             .on_hover_text("Matching spans, warm-up ones included; in merged order, matching layers.");
     }
 
-    fn range_ui(&mut self, ui: &mut Ui, pane: egui::Rect, profile: &Profile, cx: &mut ViewCx<'_>, range: (u64, u64)) {
+    fn range_ui(&mut self, ui: &mut Ui, pane: egui::Rect, cx: &mut ViewCx<'_>, range: (u64, u64)) {
         let handle = egui::Rect::from_x_y_ranges(pane.x_range(), pane.top() - 3.0..=pane.top() + 3.0);
         let mut asked = None;
         ui.scope_builder(egui::UiBuilder::new().max_rect(pane.with_min_y(pane.top() + 1.0)).id_salt("range"), |ui| {

@@ -136,7 +136,8 @@ fn a_drag_selects_time_and_its_sums_are_those_of_brute_force() {
         let (from, to) = s.selection.range.unwrap();
         assert!((x_of(&h, from as f64) - a.min(b)).abs() < 1.0 && (x_of(&h, to as f64) - a.max(b)).abs() < 1.0);
         assert_eq!(s.selection.layer, None, "a drag is no click");
-        let spans = &s.profile.trace.spans;
+        let trace = Arc::clone(&s.profile.trace);
+        let spans = &trace.spans;
         let cut = |i: usize| (spans.start_ns[i].max(from), spans.end_ns[i].min(to));
         let inside: Vec<usize> =
             (0..spans.len()).filter(|&i| spans.start_ns[i] < to && spans.end_ns[i] > from).collect();
@@ -149,11 +150,7 @@ fn a_drag_selects_time_and_its_sums_are_those_of_brute_force() {
             assert_eq!(rows.iter().map(|r| r.sum_ns).sum::<u64>(), sum);
             assert_eq!(rows.iter().map(|r| r.count).sum::<u64>(), inside.len() as u64);
         }
-        let s = h.state();
-        for row in RangeSums::of(&s.profile.trace, (from, to), &AtomicBool::new(false))
-            .unwrap()
-            .rows(&s.profile.trace, RangeBy::Layer)
-        {
+        for row in RangeSums::of(&trace, (from, to), &AtomicBool::new(false)).unwrap().rows(&trace, RangeBy::Layer) {
             let Some(layer) = row.layer else { continue };
             let of: Vec<usize> = inside.iter().copied().filter(|&i| spans.layer[i] == Some(layer)).collect();
             assert_eq!(row.sum_ns, of.iter().map(|&i| cut(i).1 - cut(i).0).sum::<u64>());
@@ -567,7 +564,7 @@ fn looks() {
                 }
                 let theme = if dark { Theme::dark() } else { Theme::light() };
                 let wide = std::env::var("FLAME_WIDE").is_ok();
-                let size = if wide { egui::vec2(1600.0, 900.0) } else { egui::vec2(900.0, 560.0) };
+                let size = if wide { vec2(1600.0, 900.0) } else { vec2(900.0, 560.0) };
                 let mut s = stage_of(trace.clone());
                 s.selection.select(crate::snapshot::longest_layer(&s.profile));
                 if state == "search" {
