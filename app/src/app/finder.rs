@@ -216,6 +216,28 @@ fn marked(text: &str, marks: &[u32], color: Color32, mark: Color32, width: f32) 
 }
 
 impl App {
+    /// What is typed before the field has the focus belongs to it, and not to the views below.
+    pub(super) fn type_ahead(&mut self, ctx: &Context) {
+        let Some(Sheet::Finder(finder)) = &mut self.sheet else { return };
+        if ctx.text_edit_focused() {
+            return;
+        }
+        let mut typed = String::new();
+        ctx.input_mut(|i| {
+            i.events.retain(|e| match e {
+                egui::Event::Text(text) => {
+                    typed.push_str(text);
+                    false
+                }
+                _ => true,
+            });
+        });
+        if !typed.is_empty() {
+            finder.query.push_str(&typed);
+            finder.search();
+        }
+    }
+
     /// Opens the palette: what was used last comes first.
     pub(super) fn open_palette(&mut self, ctx: &Context) {
         let mut items: Vec<Item> = self

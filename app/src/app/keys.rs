@@ -21,12 +21,18 @@ impl App {
         for entry in entries.iter().filter(|e| e.enabled() && (free || reaches_everywhere(&e.wish))) {
             for shortcut in &entry.keys {
                 let own_of_text = typing && belongs_to_text(shortcut.modifiers, shortcut.logical_key);
-                if !own_of_text && ctx.input_mut(|i| i.consume_shortcut(shortcut)) {
-                    self.wishes.push(entry.wish.clone());
+                if own_of_text || !ctx.input_mut(|i| i.consume_shortcut(shortcut)) {
+                    continue;
+                }
+                match entry.wish {
+                    Wish::Palette => self.open_palette(ctx),
+                    Wish::Find => self.open_search(),
+                    _ => self.wishes.push(entry.wish.clone()),
                 }
             }
         }
-        if typing || !free {
+        self.type_ahead(ctx);
+        if typing || self.sheet.is_some() || !free {
             return;
         }
         // The question mark sits on different keys: go by what was typed.
@@ -63,19 +69,22 @@ impl App {
                 ui.label(RichText::new("Shortcuts").strong().color(theme.text_strong));
                 crate::draw::note(ui, "Those of a view work while the pointer or the focus is in it.");
                 let most = (ctx.content_rect().height() - 160.0).max(120.0);
-                ScrollArea::vertical().max_height(most).auto_shrink([false, true]).show(ui, |ui| {
-                    for (group, rows) in &groups {
-                        crate::draw::section(ui, theme, group);
-                        let grid = egui::Grid::new(group).num_columns(2).min_col_width(190.0).spacing([16.0, 4.0]);
-                        grid.show(ui, |ui| {
-                            for (keys, what) in rows {
-                                ui.label(RichText::new(keys).font(theme::figure()).color(theme.text_weak));
-                                ui.label(what);
-                                ui.end_row();
-                            }
-                        });
-                    }
-                });
+                ScrollArea::vertical().max_height(most).min_scrolled_height(most).auto_shrink([false, true]).show(
+                    ui,
+                    |ui| {
+                        for (group, rows) in &groups {
+                            crate::draw::section(ui, theme, group);
+                            let grid = egui::Grid::new(group).num_columns(2).min_col_width(190.0).spacing([16.0, 4.0]);
+                            grid.show(ui, |ui| {
+                                for (keys, what) in rows {
+                                    ui.label(RichText::new(keys).font(theme::figure()).color(theme.text_weak));
+                                    ui.label(what);
+                                    ui.end_row();
+                                }
+                            });
+                        }
+                    },
+                );
                 ui.add_space(theme::PAD);
                 ui.vertical_centered_justified(|ui| ui.button("Close").clicked()).inner
             },

@@ -59,11 +59,15 @@ impl App {
             ui.label(RichText::new("Settings").font(theme::head()).color(theme.text_strong));
             crate::draw::note(ui, "Each is applied at once and kept for the next start.");
             let most = (ctx.content_rect().height() - 160.0).max(160.0);
-            ScrollArea::vertical().max_height(most).auto_shrink([false, true]).show(ui, |ui| {
-                self.look_ui(ui, theme);
-                self.units_ui(ui, theme);
-                self.measuring_ui(ui, theme);
-            });
+            ScrollArea::vertical()
+                .max_height(most)
+                .min_scrolled_height(most.min(480.0))
+                .auto_shrink([false, true])
+                .show(ui, |ui| {
+                    self.look_ui(ui, theme);
+                    self.units_ui(ui, theme);
+                    self.measuring_ui(ui, theme);
+                });
             ui.add_space(PAD);
             ui.horizontal(|ui| {
                 if ui.button("Restore defaults").on_hover_text("All settings on this page as they were first").clicked()
