@@ -83,6 +83,7 @@ fn views_in_use() {
     let press = |label| Options { press: Some(label), ..Options::default() };
     let pointer = |x, y| Options { pointer: Some([x, y]), ..Options::default() };
     check(&mut results, "flame-merged", "flame", Some(&profile), None, press("Merged"));
+    check(&mut results, "flame-sandwich", "flame", Some(&profile), None, press("Sandwich"));
     check(&mut results, "flame-all", "flame", Some(&profile), None, press("Fit all"));
     check(&mut results, "flame-50000-all", "flame", Some(&many), None, press("Fit all"));
     check(&mut results, "flame-tooltip", "flame", Some(&profile), None, pointer(230.0, 186.0));
