@@ -119,15 +119,14 @@ pub fn what_if(model: &Model, settings: &Settings, control: &Control) -> Result<
     } else {
         "The planner's search found no order with a lower peak; that does not prove that there is none.".to_owned()
     };
+    let bare = needs.figures(&own, false).peak_bytes as u64;
+    let in_place_text = if bare > baseline.peak_bytes {
+        format!("What in-place saves now: {in_place} of {} steps write over an input.", own.len())
+    } else {
+        format!("{in_place} of {} steps write over an input, none of them where the peak is.", own.len())
+    };
     let cases = vec![
-        case(
-            "no-in-place",
-            "Without in-place",
-            needs,
-            &own,
-            false,
-            format!("What the {in_place} steps that write over an input save now."),
-        ),
+        case("no-in-place", "Without in-place", needs, &own, false, in_place_text),
         order_case(needs, &order, "order", "Another order", order_text),
         case(
             "f16",

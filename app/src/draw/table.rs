@@ -204,7 +204,9 @@ impl Table<'_> {
         let mut outcome = Outcome { focused: focus.has_focus(), ..Outcome::default() };
         ui.scope(|ui| {
             ui.spacing_mut().item_spacing = vec2(0.0, 0.0);
-            let width = self.columns.iter().map(|c| c.width).sum::<f32>().max(space.width());
+            // The scroll bars take their room from the rows, not from what is below them.
+            let bar = ui.spacing().scroll.allocated_width();
+            let width = self.columns.iter().map(|c| c.width).sum::<f32>().max(space.width() - bar);
             let (head, _) = ui.allocate_exact_size(vec2(space.width(), ROW_HEIGHT + GRID), Sense::hover());
             let totals_height = if self.totals { ROW_HEIGHT + 1.0 } else { 0.0 };
             let body_height = (ui.available_height() - totals_height).max(ROW_HEIGHT);
@@ -212,11 +214,11 @@ impl Table<'_> {
                 .id_salt(id.with("body"))
                 .auto_shrink([false, false])
                 .max_height(body_height)
-                .min_scrolled_height(body_height);
-            if let Some(offset) = self.offset_to(ui, id, body_height) {
+                .min_scrolled_height(0.0);
+            if let Some(offset) = self.offset_to(ui, id, body_height - bar) {
                 area = area.vertical_scroll_offset(offset);
             }
-            let view = space.x_range();
+            let view = Rangef::new(space.left(), space.right() - bar);
             let mut layout = Layout { widths: self.widths(width), view, left: view.min };
             let output = area.show_rows(ui, ROW_HEIGHT, self.rows, |ui, range| {
                 layout.left = ui.max_rect().left();

@@ -1,7 +1,7 @@
 //! The head of the table of layers: the filter, the grouping, the columns, copying.
 
 use egui::containers::menu::{MenuButton, MenuConfig};
-use egui::{Align, Layout, PopupCloseBehavior, RichText, Role, Ui, WidgetInfo};
+use egui::{PopupCloseBehavior, RichText, Role, Ui, WidgetInfo};
 use profiler::filter::{EXAMPLES, FIELDS, Filter};
 
 use super::column::Column;
@@ -22,28 +22,25 @@ impl LayersView {
     pub(super) fn head_ui(&mut self, ui: &mut Ui, profile: &Profile, cx: &mut ViewCx<'_>) {
         let theme = cx.theme;
         panel_head(ui, theme, |ui| {
-            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                self.copy_menu(ui);
-                self.columns_menu(ui, profile, cx);
-                let grouping = &mut cx.preferences.layers.grouping;
-                if ui.available_width() > 400.0 {
-                    ui.allocate_ui_with_layout(
-                        egui::vec2(0.0, ui.available_height()),
-                        Layout::left_to_right(Align::Center),
-                        |ui| segmented(ui, grouping, &GROUPINGS),
-                    );
-                } else {
-                    let now = GROUPINGS.iter().find(|g| g.0 == *grouping).map_or("", |g| g.1);
-                    let combo =
-                        egui::ComboBox::from_id_salt("grouping").width(0.0).selected_text(now).show_ui(ui, |ui| {
-                            for (option, label, tip) in GROUPINGS {
-                                ui.selectable_value(grouping, option, label).on_hover_text(tip);
-                            }
-                        });
-                    combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Group layers by"));
-                }
-                ui.with_layout(Layout::left_to_right(Align::Center), |ui| self.filter_ui(ui, theme));
-            });
+            let wide = ui.available_width() > 560.0;
+            let rest = if wide { 392.0 } else { 264.0 };
+            let width = (ui.available_width() - rest).clamp(80.0, 420.0);
+            self.filter_ui(ui, theme, width);
+            let grouping = &mut cx.preferences.layers.grouping;
+            if wide {
+                segmented(ui, grouping, &GROUPINGS);
+            } else {
+                let now = GROUPINGS.iter().find(|g| g.0 == *grouping).map_or("", |g| g.1);
+                let combo = egui::ComboBox::from_id_salt("grouping").width(0.0).selected_text(now).show_ui(ui, |ui| {
+                    for (option, label, tip) in GROUPINGS {
+                        ui.selectable_value(grouping, option, label).on_hover_text(tip);
+                    }
+                });
+                combo.response.widget_info(|| WidgetInfo::labeled(Role::ComboBox, true, "Group layers by"));
+            }
+            ui.separator();
+            self.columns_menu(ui, profile, cx);
+            self.copy_menu(ui);
         });
         if let Some(error) = &self.error {
             let frame = egui::Frame::new().inner_margin(egui::Margin::symmetric(PAD as i8, 4)).fill(theme.surface[2]);
@@ -54,8 +51,7 @@ impl LayersView {
         }
     }
 
-    fn filter_ui(&mut self, ui: &mut Ui, theme: &Theme) {
-        let width = (ui.available_width() - PAD).clamp(80.0, 420.0);
+    fn filter_ui(&mut self, ui: &mut Ui, theme: &Theme, width: f32) {
         let response = search_box(ui, &mut self.text, "Filter: op:MatMul time>1ms", width);
         if std::mem::take(&mut self.focus_filter) {
             response.request_focus();

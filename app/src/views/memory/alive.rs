@@ -49,16 +49,17 @@ impl Alive {
         let weights = bytes[MemoryClass::Weights as usize];
         let kept = total(bytes) - if hide_weights { weights } else { 0 };
         let size = |b: u64| format::bytes(b as f64);
-        let place = if peak { "Peak" } else { "Alive" };
+        let place = if peak { "Peak" } else { "Alive:" };
         let name = profile.labels.get(step).map_or("", |l| l);
-        let mut words =
-            format!("{place}: {} in {} while step {step}, {name}, runs", size(kept), tensors(self.tensors.len()));
-        if profile.memory.knows_readers {
+        let mut words = format!("{place} {} at step {step}, {name}: ", size(kept));
+        words += &if profile.memory.knows_readers {
             let [makes, reads, waits] = self.roles.map(size);
-            words += &format!(". It makes {makes} and reads {reads}; {waits} waits for later steps");
-        }
+            format!("reads {reads}, makes {makes}; {waits} waits")
+        } else {
+            format::plural(self.tensors.len(), "tensor")
+        };
         if hide_weights && weights > 0 {
-            words += &format!("; weights besides: {}", size(weights));
+            words += &format!("; besides {} of weights", size(weights));
         }
         words
     }
@@ -130,10 +131,6 @@ impl Alive {
 /// A weight belongs to the layer that reads it; it was made by none.
 fn maker(t: &TensorLife) -> Option<LayerId> {
     t.producer.filter(|_| t.class != MemoryClass::Weights)
-}
-
-fn tensors(n: usize) -> String {
-    format::plural(n, "tensor")
 }
 
 /// All about a tensor, and what it is to a step.

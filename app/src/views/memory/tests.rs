@@ -133,5 +133,5 @@ fn the_peak_is_told_in_words() {
     let peak = profile.memory.peak.unwrap();
     alive.update(&profile, peak, true);
     let words = alive.words(&profile, peak, true, true);
-    assert!(words.starts_with("Peak: ") && words.contains("It makes") && words.contains("weights besides"), "{words}");
+    assert!(words.starts_with("Peak ") && words.contains("makes") && words.contains("of weights"), "{words}");
 }
