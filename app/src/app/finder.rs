@@ -123,12 +123,15 @@ impl Finder {
         if text != self.query {
             self.query = text;
             self.search();
+            // The field was drawn before it took the keys.
+            ctx.request_repaint();
         }
         ui.add_space(theme::GRID);
         let height = (ctx.content_rect().height() * 0.55).clamp(ROW * 3.0, ROW * 14.0);
         let list = ui.scope(|ui| {
             ui.spacing_mut().item_spacing.y = 0.0;
-            ScrollArea::vertical().max_height(height).auto_shrink([false, true]).show(ui, |ui| {
+            let area = ScrollArea::vertical().max_height(height).min_scrolled_height(height);
+            area.auto_shrink([false, true]).show(ui, |ui| {
                 if self.hits.is_empty() {
                     ui.add_space(PAD);
                     crate::draw::note(ui, "Nothing is called that.");
