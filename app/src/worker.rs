@@ -61,6 +61,10 @@ pub enum Command {
     Compare(Arc<Trace>, Arc<Trace>),
     /// Write a trace; the extension tells the format.
     Save(Arc<Trace>, PathBuf),
+    /// Write a file that is ready.
+    Write(Vec<u8>, PathBuf),
+    /// Write pixels as a PNG.
+    WritePixels(Box<egui::ColorImage>, PathBuf),
     /// Ask the history, and look up the runs with these words.
     History(HistoryAsk, String),
     /// List the devices.
@@ -87,6 +91,7 @@ impl Command {
             Command::Ceilings { .. } => "Look for what to fix".to_owned(),
             Command::Compare(..) => "Compare traces".to_owned(),
             Command::Save(_, p) => format!("Save {}", file_name(p)),
+            Command::Write(_, p) | Command::WritePixels(_, p) => format!("Write {}", file_name(p)),
             Command::History(..) => "History".to_owned(),
             Command::Devices => "List devices".to_owned(),
             #[cfg(test)]
@@ -340,6 +345,19 @@ fn execute(command: Command, control: &Control, apart: &mut Apart) -> anyhow::Re
                 }
             }
             save(trace, path.clone(), control, apart)?;
+            Event::Saved(path)
+        }
+        Command::Write(content, path) => {
+            profiler::export::write_file(&path, &content)?;
+            Event::Saved(path)
+        }
+        Command::WritePixels(pixels, path) => {
+            let size = pixels.size.map(|n| u32::try_from(n).unwrap_or(0));
+            let rgb: Vec<u8> = pixels.pixels.iter().flat_map(|p| [p.r(), p.g(), p.b()]).collect();
+            let image = image::RgbImage::from_raw(size[0], size[1], rgb).context("a picture of no size")?;
+            let mut png = Vec::new();
+            image.write_to(&mut std::io::Cursor::new(&mut png), image::ImageFormat::Png)?;
+            profiler::export::write_file(&path, &png)?;
             Event::Saved(path)
         }
         Command::History(ask, search) => {

@@ -206,6 +206,13 @@ impl App {
             let wish = Wish::ExportDialog(f.extension);
             l.add(format!("export:{}", f.name), f.name, wish).tip(f.description).only_if(traced, no_trace);
         }
+        l.sub("Picture of a panel");
+        for view in &self.views {
+            let title = format!("Picture of {}…", view.title());
+            l.add(format!("picture:{}", view.id()), title, Wish::PictureDialog(view.id()))
+                .only_if(traced || self.model.is_some(), "Open a model or a trace first")
+                .tip("As it is on the screen, as PNG or SVG");
+        }
         l.gap();
         l.add("close-trace", "Close trace", Wish::CloseTrace).keys(&[ctrl(Key::W)]).only_if(traced, "No trace is open");
         l.add("close-all", "Close everything", Wish::CloseAll)

@@ -52,6 +52,19 @@ impl Dialogs {
         });
     }
 
+    /// Asks where to put a picture of a panel.
+    pub fn picture(&mut self, ctx: &egui::Context, view: &'static str) {
+        self.ask(ctx, move || {
+            let path = rfd::FileDialog::new()
+                .set_title("Save a picture of the panel")
+                .set_file_name(format!("{view}.png"))
+                .add_filter("PNG, SVG", &["png", "svg"])
+                .save_file()?;
+            let known = crate::worker::extension(&path).is_some_and(|e| e == "png" || e == "svg");
+            Some(Wish::Picture(view, if known { path } else { with_extension(&path, "png") }))
+        });
+    }
+
     fn ask(&mut self, ctx: &egui::Context, dialog: impl FnOnce() -> Option<Wish> + Send + 'static) {
         if self.waiting.is_some() {
             return;

@@ -1,6 +1,6 @@
 //! The dockable panels: which view sits where.
 
-use egui::{Color32, Stroke, TextStyle, Ui, Visuals, WidgetText};
+use egui::{Color32, Rect, Stroke, TextStyle, Ui, Visuals, WidgetText};
 use egui_tiles::{Behavior, Container, SimplificationOptions, TabState, Tile, TileId, Tiles, Tree, UiResponse};
 use serde::{Deserialize, Serialize};
 
@@ -156,6 +156,16 @@ impl Layout {
     }
 }
 
+/// Where a panel is on the screen; none if this frame did not draw it.
+pub fn place_of(ctx: &egui::Context, view: &str) -> Option<Rect> {
+    let (frame, rect) = ctx.data(|d| d.get_temp::<(u64, Rect)>(place(view)))?;
+    (frame == ctx.cumulative_frame_nr()).then_some(rect)
+}
+
+fn place(view: &str) -> egui::Id {
+    egui::Id::unique(("panel", view))
+}
+
 struct Panels<'a, 'b> {
     views: &'a mut [Box<dyn View>],
     cx: &'a mut ViewCx<'b>,
@@ -166,6 +176,8 @@ impl Behavior<Pane> for Panels<'_, '_> {
     fn pane_ui(&mut self, ui: &mut Ui, _tile: TileId, Pane(id): &mut Pane) -> UiResponse {
         if let Some(view) = self.views.iter_mut().find(|v| v.id() == id) {
             ui.painter().rect_filled(ui.max_rect(), 0.0, self.theme.surface[1]);
+            let drawn = (ui.ctx().cumulative_frame_nr(), ui.max_rect());
+            ui.data_mut(|d| d.insert_temp(place(view.id()), drawn));
             ui.push_id(view.id(), |ui| view.ui(ui, self.cx));
         }
         UiResponse::None

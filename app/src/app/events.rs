@@ -284,6 +284,8 @@ impl App {
                     self.dialogs.save(ctx, run.profile.trace.clone(), extension);
                 }
             }
+            Wish::PictureDialog(view) => self.dialogs.picture(ctx, view),
+            Wish::Picture(view, path) => self.capture(ctx, view, path),
             Wish::Save(trace, path) => {
                 self.clerk.send(Command::Save(trace, path));
             }

@@ -5,6 +5,7 @@
 
 mod about;
 mod banner;
+mod capture;
 mod commands;
 mod dialogs;
 mod dock;
@@ -45,6 +46,7 @@ pub use state::{State, Store, ThemeChoice};
 pub use window::{open_window, require_adapter};
 
 use banner::Failure;
+use capture::Capture;
 use dialogs::Dialogs;
 use finder::Finder;
 use session::Queue;
@@ -58,6 +60,9 @@ enum Wish {
     SaveDialog,
     Save(Arc<Trace>, PathBuf),
     ExportDialog(&'static str),
+    /// Ask where to put a picture of a panel.
+    PictureDialog(&'static str),
+    Picture(&'static str, PathBuf),
     Cancel,
     Toggle(&'static str),
     ResetLayout,
@@ -125,6 +130,7 @@ pub struct App {
     searched: String,
     selection: Selection,
     devices: Vec<Device>,
+    capture: Capture,
     wishes: Vec<Wish>,
     failure: Option<Failure>,
     log: LogBook,
@@ -183,6 +189,7 @@ impl App {
             searched: String::new(),
             selection: Selection::default(),
             devices: Vec::new(),
+            capture: Capture::default(),
             wishes: Vec::new(),
             failure: None,
             log,
@@ -276,6 +283,7 @@ impl App {
         while let Some(event) = self.worker.poll().or_else(|| self.clerk.poll()) {
             self.on_event(event);
         }
+        self.finish_picture();
         self.wishes.extend(self.dialogs.poll(&self.log));
         for wish in std::mem::take(&mut self.wishes) {
             self.touched = true;
@@ -323,6 +331,7 @@ impl App {
             // Wishes are carried out by `logic`, before the next frame.
             ctx.request_repaint();
         }
+        self.take_picture(&ctx, theme);
         self.note_moment(&ctx);
         self.keep_state(&ctx);
     }
