@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 
 use engine::{Plan, PlanOptions, Pool};
-use graph::{Graph, Model, Node};
+use graph::{Graph, Model, Node, Tensor};
 use profiler::{Layer, Trace};
 use serde::Serialize;
 
@@ -129,6 +129,8 @@ struct Wiring<'a> {
     by_output: HashMap<&'a str, usize>,
     readers: Vec<Vec<usize>>,
     makers: Vec<Vec<usize>>,
+    /// The constant that a tensor is, be it through an `Identity`: exporters write equal weights once.
+    constant: Vec<Option<&'a Tensor>>,
 }
 
 impl<'a> Wiring<'a> {
@@ -144,10 +146,17 @@ impl<'a> Wiring<'a> {
             }
         }
         by_name.remove("");
+        let mut constant: Vec<Option<&Tensor>> = graph.values.iter().map(|v| v.constant.as_ref()).collect();
+        for n in graph.nodes.iter().filter(|n| n.op_type == "Identity") {
+            if let ([Some(from)], [Some(to)]) = (&n.inputs[..], &n.outputs[..]) {
+                constant[to.index()] = constant[from.index()];
+            }
+        }
         let mut makers: Vec<Vec<usize>> = Vec::with_capacity(graph.nodes.len());
         let mut readers = vec![Vec::new(); graph.nodes.len()];
         for (i, n) in graph.nodes.iter().enumerate() {
-            let mut from: Vec<usize> = n.inputs.iter().flatten().filter_map(|v| maker[v.index()]).collect();
+            let inputs = n.inputs.iter().flatten().filter(|v| constant[v.index()].is_none());
+            let mut from: Vec<usize> = inputs.filter_map(|v| maker[v.index()]).collect();
             from.sort_unstable();
             from.dedup();
             for &m in &from {
@@ -155,7 +164,7 @@ impl<'a> Wiring<'a> {
             }
             makers.push(from);
         }
-        Wiring { graph, by_name, by_output, readers, makers }
+        Wiring { graph, by_name, by_output, readers, makers, constant }
     }
 
     fn node(&self, name: &str) -> Option<usize> {
@@ -177,7 +186,7 @@ impl<'a> Wiring<'a> {
     /// The shapes of a node's constant inputs.
     fn constants(&self, n: usize) -> Vec<&[usize]> {
         let inputs = self.graph.nodes[n].inputs.iter().flatten();
-        inputs.filter_map(|&v| Some(self.graph.value(v).constant.as_ref()?.shape())).collect()
+        inputs.filter_map(|v| Some(self.constant[v.index()]?.shape())).collect()
     }
 
     /// True if all inputs but one are constants.

@@ -6,6 +6,8 @@ use egui::{Pos2, Rect, Vec2};
 const SMALLEST: f32 = 0.004;
 /// The largest zoom.
 const LARGEST: f32 = 2.0;
+/// From here on boxes show all of their words.
+const READABLE: f32 = 0.82;
 /// The time constant of easing: three of them are within the 120 ms that a movement may take.
 const EASE_S: f32 = 0.035;
 
@@ -67,11 +69,21 @@ impl Camera {
         self.target = Lens { middle: part.center(), scale: scale.clamp(SMALLEST, most.min(LARGEST)) };
     }
 
+    /// Shows a new canvas: all of it if it can be read so, else its beginning.
+    pub fn begin(&mut self, canvas: Rect, window: Vec2) {
+        self.fit(canvas, window, 1.0);
+        if self.target.scale < 0.6 {
+            let scale = (window.x / (canvas.width() + 32.0)).clamp(READABLE, 1.0);
+            let top = canvas.center_top() + Vec2::new(0.0, window.y / scale * 0.5 - 16.0);
+            self.target = Lens { middle: top, scale };
+        }
+    }
+
     /// Moves until `part` is within the window, and no further; closer or further away only if it would be too small
     /// to read or does not fit.
     pub fn reveal(&mut self, part: Rect, window: Vec2) {
         let fits = (window.x / part.width().max(1.0)).min(window.y / part.height().max(1.0)) * 0.9;
-        let scale = self.target.scale.max(0.7_f32.min(fits)).min(fits).clamp(SMALLEST, LARGEST);
+        let scale = self.target.scale.max(READABLE.min(fits)).min(fits).clamp(SMALLEST, LARGEST);
         let half = (window / scale * 0.5 - part.size() * 0.5 - Vec2::splat(24.0 / scale)).max(Vec2::ZERO);
         let near = part.center();
         let middle = self.target.middle.clamp(near - half, near + half);

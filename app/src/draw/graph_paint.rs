@@ -10,10 +10,12 @@ use super::{swatch, text_in};
 use crate::format;
 use crate::theme::{self, Theme};
 
-/// An open scope narrower than this in the window is drawn as if it were closed.
+/// An open scope smaller than this in the window is drawn as if it were closed.
 const WORTH_OPENING: f32 = 44.0;
 /// Smaller text is left out.
 const SMALLEST_TEXT: f32 = 8.5;
+/// The size of a box's title at no zoom.
+const TITLE: f32 = 12.5;
 
 /// How a box stands out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,7 +91,9 @@ impl Brush<'_> {
     }
 
     fn is_worth_opening(&self, b: &SceneBox) -> bool {
-        b.rect.width() * self.lens.scale >= WORTH_OPENING
+        // What is long is worth it too, even if it is narrow.
+        let size = b.rect.size() * self.lens.scale;
+        size.min_elem() >= 4.0 && size.x + size.y * 0.25 >= WORTH_OPENING
     }
 
     fn inside<'s>(&'s self, painter: &Painter, id: BoxId, drawn: &mut Drawn, over: &mut Vec<&'s Line>) {
@@ -183,7 +187,11 @@ impl Brush<'_> {
     fn head(&self, painter: &Painter, b: &SceneBox, rect: Rect) {
         let (theme, scale) = (self.theme, self.lens.scale);
         let e = self.emphasis(b);
-        let head = rect.with_max_y(rect.top() + HEAD * scale);
+        // It stays in sight as long as its scope does, below those of the scopes around it.
+        let height = HEAD * scale;
+        let depth = self.tree.items[b.item as usize].depth.saturating_sub(1) as f32;
+        let top = (self.window.top() + depth * height).min(rect.bottom() - height).max(rect.top());
+        let head = Rect::from_x_y_ranges(rect.x_range(), top..=top + height);
         let fill = if e.lit { theme.surface[3] } else { theme.surface[2] };
         let r = self.radius(6.0);
         painter.rect_filled(head.shrink(0.5), CornerRadius { sw: 0, se: 0, ..r }, fill);
@@ -193,13 +201,12 @@ impl Brush<'_> {
         );
         painter.rect_filled(heat, 0.0, self.fill(b.item));
         self.outline(painter, rect, e);
-        // The head stays readable while its scope is in sight.
         let size = (12.0 * scale).clamp(SMALLEST_TEXT, 20.0);
         if head.height() < size * 0.95 {
             return;
         }
         let item = &self.tree.items[b.item as usize];
-        let line = head.with_max_y(heat.top()).shrink2(vec2((8.0 * scale).max(3.0), 0.0));
+        let line = head.with_max_y(heat.top()).intersect(self.window).shrink2(vec2((8.0 * scale).max(3.0), 0.0));
         chevron(painter, pos2(line.left() + size * 0.4, line.center().y), size * 0.36, true, theme.text_weak);
         let words = self.figures.words(self.scale.colour, b.item);
         let line = line.with_min_x(line.left() + size * 1.2);
@@ -260,7 +267,7 @@ impl Brush<'_> {
         let title = if scope || item.op.is_empty() { &item.name } else { &item.op };
         let weak = theme::mix(fill, ink, 0.72);
         let inner = rect.shrink2(vec2((10.0 * scale).max(3.0), 0.0));
-        let size = 12.5 * scale;
+        let size = TITLE * scale;
         if size * 0.86 < SMALLEST_TEXT {
             // One line, as large as it must be.
             let size = size.max(SMALLEST_TEXT);

@@ -10,7 +10,10 @@ const MAX_PARTS: usize = 64;
 /// Deeper scopes are one: names are untrusted, and what is drawn nests.
 const MAX_DEPTH: usize = 16;
 /// The boxes that a graph shows at first, about.
-const FIRST_BOXES: usize = 40;
+const FIRST_BOXES: usize = 48;
+
+/// Where layers are that no node of the model became.
+const UNKNOWN: &str = "not in the model";
 
 /// An index into [`GraphTree::items`]; 0 is the root.
 pub type ItemId = u32;
@@ -135,9 +138,12 @@ impl GraphTree {
     fn of_layers(nodes: &[SourceNode], layers: &[Layer], layer_of: &[Option<LayerId>]) -> Self {
         let mut tree = GraphTree { items: vec![Item::default()], ..GraphTree::default() };
         let mut scopes = HashMap::new();
+        let mut known = vec![false; layers.len()];
+        layer_of.iter().flatten().for_each(|l| known[l.index()] = true);
         for (i, layer) in layers.iter().enumerate() {
             let id = Some(LayerId(i as u32));
-            let (name, op, scope) = (&layer.name, &layer.op, &layer.scope);
+            let scope = if known[i] || layer.scope.contains('/') { layer.scope.as_str() } else { UNKNOWN };
+            let (name, op) = (&layer.name, &layer.op);
             let leaf = Leaf { name, op, scope, class: Some(layer.class), layer: id, node: None, anchor: true };
             let item = tree.leaf(&mut scopes, leaf);
             tree.of_layer.push(Some(item));
@@ -342,18 +348,23 @@ impl GraphTree {
         std::iter::successors(up(id), move |&p| up(p))
     }
 
-    /// The scopes that are open at first: as many levels as make a picture that can be taken in, and of blocks that are
-    /// alike only the first.
+    /// The scopes that are open at first: the largest, as many as make a picture that can be taken in, and of blocks that
+    /// are alike only the first.
     pub fn first_open(&self) -> Vec<ItemId> {
         let mut open = Vec::new();
-        let mut boxes = self.items.first().map_or(0, |root| root.children.len());
-        // Parents stand before their parts: a scope is met after those around it.
-        for (id, item) in self.items.iter().enumerate().skip(1) {
-            let inside = item.parent == 0 || open.contains(&item.parent);
-            let first = item.alike < 3 || item.first_alike;
-            if inside && first && !item.children.is_empty() && boxes + item.children.len() <= FIRST_BOXES {
+        let scopes = |of: ItemId| self.items[of as usize].children.iter().copied().filter(|&c| self.is_scope(c));
+        let Some(root) = self.items.first() else { return open };
+        // Many nodes beside the scopes do not keep what is in those closed.
+        let mut boxes = root.children.len().min(FIRST_BOXES / 3);
+        let mut closed: Vec<ItemId> = scopes(0).collect();
+        let size = |&i: &ItemId| (self.items[i as usize].leaves, std::cmp::Reverse(i));
+        while let Some(next) = closed.iter().copied().max_by_key(size) {
+            closed.retain(|&c| c != next);
+            let item = &self.items[next as usize];
+            if (item.alike < 3 || item.first_alike) && boxes + item.children.len() <= FIRST_BOXES {
                 boxes += item.children.len();
-                open.push(id as ItemId);
+                open.push(next);
+                closed.extend(scopes(next));
             }
         }
         open

@@ -4,6 +4,8 @@ mod chrome;
 mod input;
 mod layout;
 
+use std::sync::Arc;
+
 use egui::{Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, vec2};
 use profiler::LayerId;
 
@@ -20,6 +22,9 @@ use crate::view::{Action, Command, Selection, View, ViewCx};
 use layout::{Layouts, Subject};
 
 const FOOT: f32 = 28.0;
+
+/// The subject, the tree and the precision scheme that figures were made for.
+type FigureKey = (u64, usize, usize);
 
 /// The graph's panel.
 #[derive(Default)]
@@ -47,7 +52,8 @@ pub struct GraphView {
     matched_by: Option<(u64, String)>,
     followed: Option<LayerId>,
     figures: Figures,
-    figured: Option<(u64, usize, usize)>,
+    figured: Option<FigureKey>,
+    scaled: Option<((usize, Option<FigureKey>), Scale)>,
 }
 
 const COMMANDS: &[Command] = &[
@@ -176,7 +182,7 @@ impl GraphView {
         }
         let Some(laid) = self.layouts.laid().cloned() else { return };
         if std::mem::take(&mut self.unplaced) {
-            self.fit_all(&laid);
+            self.camera.begin(laid.scene.bounds(), self.size);
             self.camera.snap();
         }
         if let Some(rect) = self.wanted.as_ref().and_then(|path| laid.rect_of(path)) {
@@ -185,7 +191,6 @@ impl GraphView {
         }
     }
 
-    /// The whole graph if it can be read so, else its beginning.
     fn fit_all(&mut self, laid: &Laid) {
         self.camera.fit(laid.scene.bounds(), self.size, 1.0);
     }
@@ -217,7 +222,7 @@ impl GraphView {
         let profile = cx.profile.filter(|_| subject.is_measured);
         let schemes = profile.map_or(0, |p| p.trace.accuracy.len());
         self.scheme = self.scheme.min(schemes.saturating_sub(1));
-        let key = (subject.number, std::sync::Arc::as_ptr(&laid.tree).addr(), self.scheme);
+        let key = (subject.number, Arc::as_ptr(&laid.tree).addr(), self.scheme);
         if self.figured != Some(key) {
             self.figures = Figures::new(&laid.tree, subject.source.layers(), profile, self.scheme);
             self.figured = Some(key);
@@ -229,11 +234,18 @@ impl GraphView {
         if self.figures.is_known(self.colour) { self.colour } else { Colour::Operator }
     }
 
-    fn scale(&self, laid: &Laid) -> Scale {
+    /// The scale of the colours, which goes up to the largest figure on show.
+    fn scale(&mut self, laid: &Arc<Laid>) -> Scale {
         let colour = self.shown_colour();
+        let key = (Arc::as_ptr(laid).addr(), self.figured);
+        if let Some((_, scale)) = self.scaled.filter(|(k, s)| *k == key && s.colour == colour) {
+            return scale;
+        }
         let closed = laid.scene.boxes.iter().filter(|b| !b.open);
         let most = closed.map(|b| self.figures.value(colour, b.item)).filter(|v| v.is_finite()).fold(0.0, f64::max);
-        Scale { colour, most }
+        let scale = Scale { colour, most };
+        self.scaled = Some((key, scale));
+        scale
     }
 
     fn canvas_ui(&mut self, ui: &mut Ui, rect: Rect, laid: &Laid, scale: Scale, cx: &mut ViewCx<'_>) {
@@ -242,8 +254,8 @@ impl GraphView {
         let cursor = self.cursor.clone();
         response.widget_info(|| {
             let at = cursor.as_ref().map_or(String::new(), |path| format!(", at {path}"));
-            let boxes = format::plural(laid.scene.boxes.len().saturating_sub(1), "box").replace("boxs", "boxes");
-            WidgetInfo::labeled(Role::Canvas, true, format!("Graph of {boxes}{at}"))
+            let shown = format::grouped(laid.scene.boxes.len().saturating_sub(1) as u64);
+            WidgetInfo::labeled(Role::Canvas, true, format!("Graph, {shown} boxes on show{at}"))
         });
         if self.size != rect.size() {
             self.size = rect.size();

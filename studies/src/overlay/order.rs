@@ -140,7 +140,7 @@ fn is_linear(w: &Wiring<'_>, n: usize) -> bool {
 /// A table that is looked up in, not the choice of a size from a shape.
 fn is_embedding(w: &Wiring<'_>, n: usize) -> bool {
     let first = w.graph.nodes[n].inputs.first().copied().flatten();
-    let table = first.and_then(|v| w.graph.value(v).constant.as_ref());
+    let table = first.and_then(|v| w.constant[v.index()]);
     w.op(n) == "Gather" && table.is_some_and(|t| t.dtype().is_float() && t.shape().len() == 2)
 }
 

@@ -81,6 +81,6 @@ with open(path) as f:
 for key in ["host_name", "trace_id", "traceName"]:
     trace.pop(key, None)
 with open(path, "w") as f:
-    json.dump(trace, f, indent=0)
+    json.dump(trace, f, separators=(",", ":"))
 for left in glob.glob(os.path.join(HERE, "tmp*")):
     os.remove(left)

@@ -46,7 +46,7 @@ impl Subject {
     pub fn update(slot: &mut Option<Subject>, profile: Option<&Profile>, model: Option<&Inspection>) {
         let key = match (profile, model) {
             (Some(p), _) => (Arc::as_ptr(&p.trace).addr(), 0, 0),
-            (None, Some(m)) => (std::ptr::from_ref(m).addr(), m.source_nodes.len(), m.layers.len()),
+            (None, Some(m)) => (std::ptr::from_ref(m).addr(), m.layers.len(), m.flops.unwrap_or(0) as usize),
             (None, None) => {
                 *slot = None;
                 return;
@@ -160,16 +160,25 @@ impl Layouts {
             return self.take(wanted, laid, subject.number) || new;
         }
         let (send, receive) = sync_channel(1);
-        let ctx = ctx.clone();
+        let window = ctx.clone();
         let thread = std::thread::Builder::new().name("graph layout".to_owned());
         let started = thread.spawn(move || {
             // Nobody may be waiting any more.
             if send.send(work.lay_out(tree)).is_ok() {
-                ctx.request_repaint();
+                window.request_repaint();
             }
         });
         match started {
-            Ok(_) => self.making = Some((wanted, receive)),
+            Ok(_) => {
+                // What moves nothing waits for the end, so that a picture shows it; a window for a blink, which is
+                // enough for most.
+                let still = self.laid.is_none() && ctx.global_style().animation_time <= 0.0;
+                let patience = std::time::Duration::from_millis(if still { 2000 } else { 4 });
+                match receive.recv_timeout(patience) {
+                    Ok(laid) => return self.take(wanted, laid, subject.number) || new,
+                    Err(_) => self.making = Some((wanted, receive)),
+                }
+            }
             Err(e) => {
                 log::error!("the graph can't be laid out: {e}");
                 self.made = Some(wanted);
