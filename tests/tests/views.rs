@@ -88,6 +88,11 @@ fn views_in_use() {
     check(&mut results, "flame-50000-all", "flame", Some(&many), None, press("Fit all"));
     check(&mut results, "flame-tooltip", "flame", Some(&profile), None, pointer(230.0, 186.0));
     check(&mut results, "memory-by-time", "memory", Some(&profile), None, press("By time"));
+    check(&mut results, "memory-lifetimes", "memory", Some(&profile), None, press("Lifetimes"));
+    check(&mut results, "memory-what-if", "memory", Some(&profile), None, press("What if"));
+    check(&mut results, "layers-by-scope", "layers", Some(&profile), None, press("Scope"));
+    check(&mut results, "layers-by-type", "layers", Some(&profile), None, press("Type"));
+    check(&mut results, "layers-columns", "layers", Some(&profile), None, press("Columns"));
     check(&mut results, "accuracy-tooltip", "accuracy", Some(&profile), None, pointer(300.0, 380.0));
 }
 
