@@ -180,6 +180,16 @@ pub fn finding(f: &Finding, confidence: f64) -> String {
     format!("{}: {figures}", f.name)
 }
 
+/// What the rows' medians leave of the recorded latency, each for baseline and current: the median of all layers together
+/// minus the sum of their medians, and what is outside of layers. `None` without whole runs on both sides.
+pub fn residual(c: &Comparison) -> Option<[[f64; 2]; 2]> {
+    let (layers, whole) = (&c.totals.layers, &c.totals.end_to_end);
+    let layers = [layers.baseline?.ns, layers.current?.ns];
+    let whole = [whole.baseline?.ns, whole.current?.ns];
+    let rows = c.totals.rows_ns;
+    Some([[layers[0] - rows[0], layers[1] - rows[1]], [whole[0] - layers[0], whole[1] - layers[1]]])
+}
+
 /// Rows by how much they changed, most first.
 pub fn by_change(c: &Comparison) -> Vec<usize> {
     let mut order: Vec<usize> = (0..c.rows.len()).collect();

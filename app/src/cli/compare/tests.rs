@@ -116,7 +116,14 @@ fn the_table_shows_the_answer_the_sums_and_what_changed_most() {
     with_report(&CONDITIONS, |r| {
         let text = text::table(r);
         assert!(text.starts_with("10.0% slower, 95% interval"), "{text}");
-        for words in ["residual", "planned peak", "FAIL: latency.p50 > +5%", "no verdict: layer:no such", "note: "] {
+        for words in [
+            "gap of medians",
+            "outside of layers",
+            "planned peak",
+            "FAIL: latency.p50 > +5%",
+            "no verdict: layer:no such",
+            "note: ",
+        ] {
             assert!(text.contains(words), "{words}: {text}");
         }
         assert!(text.contains("more; --rows N"), "{text}");

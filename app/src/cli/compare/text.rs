@@ -37,27 +37,15 @@ pub fn table(r: &Report<'_>) -> String {
     }
     add("latency, recorded", &t.end_to_end);
     add("all layers", &t.layers);
-    let [a, b] = t.rows_ns;
     let empty = String::new;
-    sums.row([
-        "sum of the rows".to_owned(),
-        format::duration(a),
-        format::duration(b),
-        signed_duration(b - a),
-        empty(),
-        empty(),
-        empty(),
-    ]);
-    if let [Some(a), Some(b)] = t.residual_ns {
-        sums.row([
-            "residual".to_owned(),
-            format::duration(a),
-            format::duration(b),
-            signed_duration(b - a),
-            empty(),
-            empty(),
-            "outside of layers".to_owned(),
-        ]);
+    let mut plain = |name: &str, [a, b]: [f64; 2], why: &str| {
+        let change = signed_duration(b - a);
+        sums.row([name.to_owned(), format::duration(a), format::duration(b), change, empty(), empty(), why.to_owned()]);
+    };
+    plain("sum of the rows", t.rows_ns, "");
+    if let Some([gap, outside]) = comparison::residual(c) {
+        plain("gap of medians", gap, "they do not add up");
+        plain("outside of layers", outside, "");
     }
     for (name, s) in [("planned peak", &t.peak), ("weights", &t.weights), ("activations", &t.activations)] {
         sums.row([name.to_owned(), size(s.baseline), size(s.current), size_change(s), empty(), empty(), empty()]);

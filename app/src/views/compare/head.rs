@@ -4,7 +4,7 @@ use egui::{ComboBox, Frame, Margin, RichText, Ui, vec2};
 use profiler::compare::{Comparison, TimeChange, Verdict};
 
 use super::Made;
-use crate::comparison::{bare_interval, signed, signed_bytes, signed_duration};
+use crate::comparison::{bare_interval, residual, signed, signed_bytes, signed_duration};
 use crate::draw::{caption, chip, galley, hairline};
 use crate::format::{self, UNKNOWN};
 use crate::theme::{self, GRID, PAD, Theme};
@@ -51,6 +51,8 @@ pub fn sums(c: &Comparison) -> Vec<Sum> {
     let judged = |what: &str, t: &TimeChange| {
         format!("{what}\n{}, interval {}: {}", signed(t), bare_interval(t), t.verdict.label())
     };
+    let residual = residual(c);
+    let part = |i: usize| line(residual.map(|r| r[i][0]), residual.map(|r| r[i][1]));
     let mut sums = vec![
         Sum {
             label: "Rows",
@@ -58,11 +60,15 @@ pub fn sums(c: &Comparison) -> Vec<Sum> {
             tip: "The medians of all rows added up.".to_owned(),
         },
         Sum {
-            label: "+ outside",
-            value: line(t.residual_ns[0], t.residual_ns[1]),
-            tip: "What the rows leave of the whole: time outside of layers, overlap (negative), and what medians lose when \
-                  added up."
+            label: "+ gap of medians",
+            value: part(0),
+            tip: "Medians of parts do not add up to the median of the whole: all layers together, minus the sum of the rows."
                 .to_owned(),
+        },
+        Sum {
+            label: "+ outside",
+            value: part(1),
+            tip: "Time outside of layers; negative where layers overlap.".to_owned(),
         },
         Sum {
             label: "= end to end",
