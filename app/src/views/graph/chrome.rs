@@ -50,11 +50,14 @@ impl GraphView {
     fn scheme_ui(&mut self, ui: &mut Ui, cx: &ViewCx<'_>) {
         let schemes = cx.profile.map_or(&[][..], |p| &p.trace.accuracy);
         if let Some(current) = schemes.get(self.scheme) {
-            ComboBox::from_id_salt("scheme").width(64.0).selected_text(&current.scheme).show_ui(ui, |ui| {
+            let combo = ComboBox::from_id_salt("scheme").width(64.0).selected_text(&current.scheme);
+            let combo = combo.show_ui(ui, |ui| {
                 for (i, s) in schemes.iter().enumerate() {
                     ui.selectable_value(&mut self.scheme, i, &s.scheme).on_hover_text(&s.description);
                 }
             });
+            let name = || WidgetInfo::labeled(Role::ComboBox, true, "Precision");
+            combo.response.widget_info(name);
         }
     }
 

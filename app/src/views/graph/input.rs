@@ -208,7 +208,11 @@ impl GraphView {
         let scene = &laid.scene;
         let here = at.and_then(|i| scene.standing_for(&laid.tree, i));
         let next = match here {
-            None => (1..scene.boxes.len() as BoxId).find(|&b| !scene.boxes[b as usize].open),
+            None => {
+                let top = |&b: &BoxId| scene.boxes[b as usize].rect.top();
+                let closed = (1..scene.boxes.len() as BoxId).filter(|&b| !scene.boxes[b as usize].open);
+                closed.min_by(|a, b| top(a).total_cmp(&top(b)))
+            }
             Some(here) => {
                 let rect = scene.boxes[here as usize].rect;
                 let near = |&b: &BoxId| {
