@@ -41,7 +41,19 @@ fn fixture(dir: &Path) -> PathBuf {
     path
 }
 
-const COMMANDS: [&str; 8] = ["inspect", "profile", "accuracy", "verify", "compare", "convert", "screenshot", "devices"];
+const COMMANDS: [&str; 11] = [
+    "inspect",
+    "profile",
+    "accuracy",
+    "verify",
+    "compare",
+    "convert",
+    "screenshot",
+    "devices",
+    "history",
+    "ceilings",
+    "what-if",
+];
 
 #[test]
 fn every_command_explains_itself_with_an_example() {
@@ -322,4 +334,58 @@ fn compare_writes_every_format() {
     assert_eq!((o.status.code(), stdout(&o).as_str()), (Some(1), ""));
     assert!(stderr(&o).contains("FAIL: latency.p50"), "{}", stderr(&o));
     assert!(std::fs::read_to_string(&file).unwrap().starts_with("<?xml version=\"1.0\""));
+}
+
+#[test]
+fn runs_are_kept_found_tagged_reopened_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let o = command().env("STRATOSCOPE_HISTORY", dir.path()).args(args).output().expect("the program starts");
+        assert!(o.status.success(), "{args:?}: {}", stderr(&o));
+        stdout(&o)
+    };
+    let listed =
+        |args: &[&str]| -> serde_json::Value { serde_json::from_str(&run(&[args, &["--json"]].concat())).unwrap() };
+    assert!(run(&["history"]).contains("stratoscope profile"), "an empty history says what fills it");
+    let cnn = ["profile", "sample:digits_cnn", "--runs", "3", "--device", "cpu"];
+    run(&[&cnn[..], &["--tag", "main"]].concat());
+    run(&[&cnn[..], &["--no-history"]].concat());
+    run(&[&cnn[..], &["--precision", "int8"]].concat());
+    let all = listed(&["history"]);
+    assert_eq!(all.as_array().map(Vec::len), Some(2), "{all}");
+    assert_eq!((&all[0]["precision"], &all[1]["tags"][0]), (&"int8".into(), &"main".into()));
+    assert_eq!(all[0]["model_hash"].as_str().map(str::len), Some(32));
+    assert_eq!(listed(&["history", "--search", "MAIN cnn"])[0]["id"], all[1]["id"]);
+    run(&["history", "note", "1", "before", "the", "change"]);
+    assert!(run(&["history", "show", "1"]).contains("before the change"));
+    assert!(run(&["history", "trend", "1"]).contains("1 run"));
+    let path = run(&["history", "path", "1"]);
+    assert!(profiler::import::open(Path::new(path.trim())).is_ok(), "{path}");
+    assert!(run(&["compare", "history:1", "history:2"]).contains("digits_cnn"));
+    run(&["history", "remove", "1"]);
+    assert_eq!(listed(&["history"]).as_array().map(Vec::len), Some(1));
+    let o = command().env("STRATOSCOPE_HISTORY", dir.path()).args(["history", "show", "1"]).output().unwrap();
+    assert_eq!(o.status.code(), Some(2));
+    assert!(stderr(&o).contains("no run 1"), "{}", stderr(&o));
+}
+
+#[test]
+fn traces_become_reports_drawings_and_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = fixture(dir.path());
+    let out = |name: &str| dir.path().join(name);
+    for name in ["r.html", "t.pftrace", "s.parquet", "n.overlay.json"] {
+        let o = stratoscope(&["convert", trace.to_str().unwrap(), out(name).to_str().unwrap()]);
+        assert!(o.status.success(), "{name}: {}", stderr(&o));
+    }
+    let html = std::fs::read_to_string(out("r.html")).unwrap();
+    assert!(html.starts_with("<!doctype html>") && html.contains("<svg"), "a page with pictures");
+    assert!(std::fs::read(out("s.parquet")).unwrap().ends_with(b"PAR1"));
+    let (before, after) = (profiler::import::open(&trace).unwrap(), profiler::import::open(&out("t.pftrace")).unwrap());
+    assert_eq!((before.layer_stats(), before.meta), (after.layer_stats(), after.meta));
+    let svg = out("layers.svg");
+    let o = stratoscope(&["screenshot", trace.to_str().unwrap(), svg.to_str().unwrap(), "--view", "layers"]);
+    assert!(o.status.success(), "{}", stderr(&o));
+    assert!(std::fs::read_to_string(&svg).unwrap().starts_with("<svg "));
+    assert_refused(&["screenshot", trace.to_str().unwrap(), "x.gif"], &["x.gif", ".svg"]);
 }
