@@ -36,7 +36,7 @@ pub struct GraphView {
     subject: Option<Subject>,
     layouts: Layouts,
     camera: Camera,
-    /// The window's size in the last frame.
+    /// The window's size.
     size: egui::Vec2,
     /// True until the camera was placed on a new graph.
     unplaced: bool,
@@ -112,11 +112,12 @@ impl View for GraphView {
         }
         let theme = cx.theme;
         panel_head(ui, theme, |ui| self.head_ui(ui, cx));
-        self.settle(ui.ctx(), cx.selection);
-        self.count(cx);
         let space = ui.available_rect_before_wrap();
         let foot = space.with_min_y(space.bottom() - FOOT);
         let canvas = space.with_max_y(foot.top());
+        self.size = canvas.size();
+        self.settle(ui.ctx(), cx.selection);
+        self.count(cx);
         match self.layouts.laid().cloned() {
             Some(laid) => {
                 let scale = self.scale(&laid);
@@ -177,9 +178,6 @@ impl GraphView {
             }
         }
         self.find();
-        if self.size == egui::Vec2::ZERO {
-            return;
-        }
         let Some(laid) = self.layouts.laid().cloned() else { return };
         if std::mem::take(&mut self.unplaced) {
             self.camera.begin(laid.scene.bounds(), self.size);
@@ -257,10 +255,6 @@ impl GraphView {
             let shown = format::grouped(laid.scene.boxes.len().saturating_sub(1) as u64);
             WidgetInfo::labeled(Role::Canvas, true, format!("Graph, {shown} boxes on show{at}"))
         });
-        if self.size != rect.size() {
-            self.size = rect.size();
-            ui.ctx().request_repaint();
-        }
         ui.painter().rect_filled(rect, 0.0, theme.surface[0]);
         let dt = ui.input(|i| i.stable_dt);
         if self.camera.step(dt, ui.style().animation_time > 0.0) {
