@@ -179,11 +179,12 @@ impl Theme {
     /// The more legible of near-black and near-white on a filled shape.
     pub fn ink_on(&self, fill: Color32) -> Color32 {
         let (black, white) = (rgb(0x0B0D10), rgb(0xFFFFFF));
-        match contrast(black, fill) {
-            c if c < contrast(white, fill) => white,
+        let (on_black, on_white) = (contrast(black, fill), contrast(white, fill));
+        match on_black.max(on_white) {
             // Between the two, pure black is always enough.
-            c if c < 4.5 => Color32::BLACK,
-            _ => black,
+            best if best < 4.5 => Color32::BLACK,
+            _ if on_black >= on_white => black,
+            _ => white,
         }
     }
 

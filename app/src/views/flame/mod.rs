@@ -260,7 +260,7 @@ impl FlameView {
             }
             ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| self.search_ui(ui, cx, &mut asked));
         });
-        self.focus_graph |= !asked.is_empty() && !self.focus_search;
+        self.focus_graph |= asked.iter().any(|id| !id.starts_with("match"));
         self.act_all(&asked, ui.ctx(), profile, cx);
     }
 

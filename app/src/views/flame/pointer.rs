@@ -32,9 +32,11 @@ impl FlameView {
         lens: Lens,
         hit: Option<Hit>,
     ) {
+        // Enter and space click what has the focus, too; here they do not point at anything.
+        let clicked = response.clicked() && ui.input(|i| i.pointer.any_click());
         if response.double_clicked() {
             self.window.fit(hit.map_or(self.whole(profile), |h| h.extent));
-        } else if response.clicked() {
+        } else if clicked {
             response.request_focus();
             selection.range = None;
             selection.select(hit.and_then(|h| h.cell.layer));

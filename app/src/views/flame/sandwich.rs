@@ -150,7 +150,7 @@ impl SandwichPane {
         let space = ui.available_rect_before_wrap();
         let wide = space.width() >= 560.0;
         let (list, trees) = if wide {
-            let x = space.left() + (space.width() * 0.42).clamp(260.0, 460.0);
+            let x = space.left() + (space.width() * 0.46).clamp(280.0, 520.0);
             (space.with_max_x(x), space.with_min_x(x + 1.0))
         } else {
             let y = space.top() + space.height() * 0.45;
