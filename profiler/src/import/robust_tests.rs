@@ -36,7 +36,10 @@ fn whole_files_open_and_are_named_right() {
         let trace = read(file).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(!trace.layers.is_empty(), "{name}");
         assert!(!trace.meta.clock.strategy.is_empty() && !trace.meta.producer.is_empty(), "{name}");
-        // Once more through gzip.
+        // Once more through gzip, which is unpacked once only.
+        if file.starts_with(&[0x1f, 0x8b]) {
+            continue;
+        }
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut packed, file).unwrap();
         assert_eq!(read(&packed.finish().unwrap()).unwrap(), trace, "{name}");

@@ -195,17 +195,18 @@ pub(super) fn read_layer_info(bytes: &[u8]) -> Result<Trace, Problem> {
 
 /// A layer by its name: `a/Conv + a/Relu` was fused from both, `PWN(..)` from what is inside.
 fn layer(name: &str) -> Layer {
+    if name.starts_with("Reformatting CopyNode") {
+        // It copies for the nodes in its name, but is none of them.
+        return Layer { name: name.to_owned(), ..ops::layer("", "Reformat") };
+    }
     let fused: Vec<String> = name
         .split(" + ")
-        .map(|n| {
-            n.trim().trim_start_matches("PWN(").trim_start_matches("Reformatting CopyNode for ").trim_end_matches(')')
-        })
+        .map(|n| n.trim().trim_start_matches("PWN(").trim_end_matches(')'))
         .filter(|n| n.starts_with('/') || n.contains('/'))
         .map(str::to_owned)
         .collect();
     let first = fused.first().map_or(name, String::as_str);
     let op = match () {
-        () if name.starts_with("Reformatting CopyNode") => "Reformat",
         () if name.starts_with("{ForeignNode[") => "ForeignNode",
         () if name.starts_with("PWN(") => "PointWise",
         () => first.rsplit('/').next().unwrap_or(first).trim_end_matches(|c: char| c.is_ascii_digit() || c == '_'),
