@@ -146,7 +146,7 @@ fn order_of(r: &Compared, column: usize) -> f64 {
 fn columns(bars: &Bars) -> Vec<Column> {
     let unit = bars.time.unit;
     vec![
-        Column::text("Layers", 148.0, 3.0)
+        Column::text("Layers", 196.0, 3.0)
             .tip("What did the same work on both sides, whatever was fused: layers that share a source node"),
         Column::figure("Change", 92.0).unit(unit).tip("Difference of the medians: current minus baseline"),
         Column::figure("Share", 72.0).tip("The change relative to the baseline"),
