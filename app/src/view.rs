@@ -2,7 +2,6 @@
 //!
 //! A view draws and changes the shared selection and the settings; everything else it asks of the shell as an [`Action`].
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -336,12 +335,12 @@ impl Profile {
     /// The layer's time in each measured run that ran it: its spans there added up.
     pub fn times_of(&self, layer: LayerId) -> Vec<u64> {
         let spans = &self.trace.spans;
-        let mut times: BTreeMap<Option<RunId>, u64> = BTreeMap::new();
-        for s in self.spans_of(layer).iter().map(|s| spans.get(s.index())) {
-            let sum = times.entry(s.run).or_default();
-            *sum = sum.saturating_add(s.duration_ns());
-        }
-        times.into_values().collect()
+        let mut rows: Vec<(Option<RunId>, u64)> =
+            self.spans_of(layer).iter().map(|s| spans.get(s.index())).map(|s| (s.run, s.duration_ns())).collect();
+        // One track's spans are in order of their runs already.
+        rows.sort_by_key(|r| r.0);
+        let sum = |of_run: &[(Option<RunId>, u64)]| of_run.iter().fold(0u64, |sum, r| sum.saturating_add(r.1));
+        rows.chunk_by(|a, b| a.0 == b.0).map(sum).collect()
     }
 
     /// The classes that occur among the layers.

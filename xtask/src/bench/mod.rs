@@ -1,4 +1,4 @@
-//! `cargo xtask bench engines`: how this engine stands beside ONNX Runtime.
+//! `cargo xtask bench engines`: how this engine stands beside ONNX Runtime. `cargo xtask bench views`: what the views cost.
 //!
 //! Machines drift by tens of percent within minutes, so absolute times mean little: the engines take turns in rounds, and what
 //! counts is the ratio within a round. Both are fed the same inputs, on the same number of threads.
@@ -7,6 +7,7 @@ mod engines;
 mod ours;
 mod ratio;
 mod rows;
+mod views;
 
 use std::path::PathBuf;
 
@@ -23,6 +24,7 @@ pub struct Args {
 #[derive(Subcommand)]
 enum What {
     Engines(EnginesArgs),
+    Views(ViewsArgs),
 }
 
 /// Compare with ONNX Runtime, model by model, taking turns
@@ -59,9 +61,35 @@ pub struct EnginesArgs {
     json: bool,
 }
 
+/// Open traces of 10^4 to 10^7 spans, and zoom and pan the flame graph of each
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask bench views\n  cargo xtask bench views --spans 1000000 --rounds 1\n  \
+    cargo xtask bench views --check --json\n\n\
+    Times of frames are CPU time of layout and tessellation in a window of 1280 by 800 points, without a renderer."
+)]
+pub struct ViewsArgs {
+    /// Numbers of spans
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "10000,100000,1000000,10000000", value_parser = clap::value_parser!(u64).range(1..))]
+    spans: Vec<u64>,
+    /// Fresh processes for each trace; the table shows their medians
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Fail if a goal is missed
+    #[arg(long)]
+    check: bool,
+    /// A built `view_cost` example, in place of a fresh release build
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// Runs it.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.what {
         What::Engines(args) => engines::run(args),
+        What::Views(args) => views::run(args),
     }
 }
