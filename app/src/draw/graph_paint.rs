@@ -48,6 +48,8 @@ pub struct Brush<'a> {
     pub window: Rect,
     /// How boxes stand out.
     pub emphasis: &'a dyn Fn(&Item, ItemId) -> Emphasis,
+    /// What scopes are made of: `node` or `layer`.
+    pub noun: &'static str,
     /// The box whose lines light up.
     pub hovered: Option<BoxId>,
 }
@@ -309,9 +311,9 @@ impl Brush<'_> {
         let below = if !scope {
             item.name.clone()
         } else if item.alike > 1 {
-            format!("{}, 1 of {} alike", format::plural(item.leaves as usize, "node"), item.alike)
+            format!("{}, 1 of {} alike", format::plural(item.leaves as usize, self.noun), item.alike)
         } else {
-            format::plural(item.leaves as usize, "node")
+            format::plural(item.leaves as usize, self.noun)
         };
         let bottom = bottom.with_max_x((bottom.right() - used).max(bottom.left()));
         self.text(painter, bottom, Align2::LEFT_CENTER, &below, FontId::proportional(rounded(small)), weak);

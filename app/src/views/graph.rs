@@ -227,6 +227,11 @@ impl GraphView {
         }
     }
 
+    /// What scopes are made of.
+    fn noun(&self) -> &'static str {
+        if self.grain == Grain::Layers { "layer" } else { "node" }
+    }
+
     /// Colours by what is known.
     fn shown_colour(&self) -> Colour {
         if self.figures.is_known(self.colour) { self.colour } else { Colour::Operator }
@@ -287,6 +292,7 @@ impl GraphView {
             lens,
             window: rect,
             emphasis: &emphasis,
+            noun: self.noun(),
             hovered: None,
         };
         let hit = pointer.and_then(|p| brush.at(p));

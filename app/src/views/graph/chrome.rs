@@ -105,8 +105,7 @@ impl GraphView {
         }
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             let root = laid.tree.items.first().map_or(0, |r| r.leaves as usize);
-            let noun = if self.grain == Grain::Layers { "layer" } else { "node" };
-            let mut words = format::plural(root, noun);
+            let mut words = format::plural(root, self.noun());
             if laid.tree.hidden > 0 {
                 words = format!("{words}, {} hidden", format::plural(laid.tree.hidden, "constant"));
             }
@@ -191,7 +190,7 @@ impl GraphView {
         if laid.tree.is_scope(item) {
             ui.label(RichText::new(&i.path).font(theme::head()).color(theme.text_strong));
             ui.spacing_mut().item_spacing.y = 2.0;
-            ui.label(format::plural(i.leaves as usize, if self.grain == Grain::Layers { "layer" } else { "node" }));
+            ui.label(format::plural(i.leaves as usize, self.noun()));
             for colour in [Colour::Latency, Colour::Memory, Colour::Error] {
                 let words = self.figures.words(colour, item);
                 if words != format::UNKNOWN {
