@@ -397,6 +397,8 @@ fn save(trace: Arc<Trace>, path: PathBuf, control: &Control, apart: &mut Apart) 
     let Some(format) = format else { return Ok(crate::export::write(&trace, &path)?) };
     let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let failed = path.display().to_string();
+    // Asked for first: the error of making the file aside would name that one.
+    std::fs::metadata(&folder).with_context(|| failed.clone())?;
     let aside = apart.run(control, move || {
         let mut name = tempfile::Builder::new();
         name.prefix(".stratoscope-");

@@ -374,9 +374,14 @@ mod tests {
             }
             let t = run_steps(&gpu, &steps, true, epoch).unwrap();
             assert_eq!((t.strategy, t.steps.len(), t.rejected), (strategy, 4, 0), "{strategy}");
-            let length = |i: usize| t.steps[i].end_ns - t.steps[i].start_ns;
             assert!(t.steps.windows(2).all(|w| w[0].end_ns <= w[1].start_ns), "{strategy}: {:?}", t.steps);
-            assert!(length(1) > length(0) && length(3) > length(2), "{strategy}: {:?}", t.steps);
+            // What else runs on the machine makes single steps longer, never shorter.
+            let mut least = [u64::MAX; 4];
+            for _ in 0..5 {
+                let steps = run_steps(&gpu, &steps, true, epoch).unwrap().steps;
+                least.iter_mut().zip(&steps).for_each(|(l, s)| *l = (*l).min(s.end_ns - s.start_ns));
+            }
+            assert!(least[1] > least[0] && least[3] > least[2], "{strategy}: {least:?}");
             let (first, last) = (t.steps[0].start_ns, t.steps[3].end_ns);
             assert!(
                 first + t.calibration_error_ns >= t.encode_ns.1,

@@ -39,6 +39,10 @@ impl Memory {
                 changes[last + 1][slot(t.class)] -= t.bytes as i128;
             }
         }
+        for (step, shared) in self.taken_over(layers).into_iter().enumerate() {
+            changes[step][slot(MemoryClass::Activations)] -= i128::from(shared);
+            changes[step + 1][slot(MemoryClass::Activations)] += i128::from(shared);
+        }
         let mut now = [0i128; MemoryClass::ALL.len()];
         let rows: Vec<[u64; 4]> = changes[..layers]
             .iter()
@@ -46,7 +50,7 @@ impl Memory {
                 for (n, c) in now.iter_mut().zip(change) {
                     *n += c;
                 }
-                now.map(|n| u64::try_from(n).unwrap_or(u64::MAX))
+                now.map(|n| u64::try_from(n.max(0)).unwrap_or(u64::MAX))
             })
             .collect();
         let peak = rows.iter().map(sum).max().and_then(|most| {
@@ -54,6 +58,28 @@ impl Memory {
             Some((LayerId(at as u32), most))
         });
         Timeline { layers: rows, peak }
+    }
+
+    /// Per step, the bytes that lie in two tensors at once: the output of a step in place takes over its dying input's memory,
+    /// and both are alive while it runs.
+    fn taken_over(&self, layers: usize) -> Vec<u64> {
+        let placed = |t: &&TensorLife| t.class == MemoryClass::Activations && t.offset.is_some();
+        let mut dying: Vec<Vec<&TensorLife>> = vec![Vec::new(); layers];
+        for t in self.tensors.iter().filter(placed).filter(|t| t.first < t.last) {
+            if let Some(list) = dying.get_mut(t.last.index()) {
+                list.push(t);
+            }
+        }
+        let mut shared = vec![0u64; layers];
+        for new in self.tensors.iter().filter(placed) {
+            let step = new.first.index();
+            for old in dying.get(step).into_iter().flatten() {
+                let (Some(a), Some(b)) = (new.offset, old.offset) else { continue };
+                let end = a.saturating_add(new.bytes).min(b.saturating_add(old.bytes));
+                shared[step] = shared[step].saturating_add(end.saturating_sub(a.max(b)));
+            }
+        }
+        shared
     }
 
     /// The tensors alive at a layer, largest first.
@@ -77,6 +103,35 @@ mod tests {
     use super::*;
     use crate::fixtures::{self, Random};
 
+    /// Bytes of the arena that a tensor made at a layer shares with one that dies there, pair by pair.
+    fn shared(alive: &[&TensorLife], layer: LayerId) -> u64 {
+        let placed = || alive.iter().filter(|t| t.class == MemoryClass::Activations && t.offset.is_some());
+        let end = |t: &TensorLife| t.offset.unwrap().saturating_add(t.bytes);
+        let mut sum = 0u64;
+        for new in placed().filter(|t| t.first == layer) {
+            for old in placed().filter(|t| t.last == layer && t.first < layer) {
+                let start = new.offset.max(old.offset).unwrap();
+                sum = sum.saturating_add(end(new).min(end(old)).saturating_sub(start));
+            }
+        }
+        sum
+    }
+
+    #[test]
+    fn a_step_in_place_counts_its_memory_once() {
+        let life = |offset, first, last| TensorLife {
+            offset: Some(offset),
+            bytes: 100,
+            first: LayerId(first),
+            last: LayerId(last),
+            ..TensorLife::default()
+        };
+        let memory = Memory { tensors: vec![life(0, 0, 1), life(0, 1, 2), life(100, 1, 1)], ..Memory::default() };
+        let timeline = memory.timeline(3);
+        let totals: Vec<u64> = (0..3).map(|l| timeline.total(LayerId(l))).collect();
+        assert_eq!(totals, [100, 200, 100]);
+    }
+
     #[test]
     fn the_timeline_matches_adding_up_what_is_alive() {
         let mut random = Random::fresh();
@@ -90,7 +145,10 @@ mod tests {
                 let alive = trace.memory.alive_at(layer);
                 assert!(alive.is_sorted_by(|a, b| a.bytes >= b.bytes));
                 for class in MemoryClass::ALL {
-                    let want: u64 = alive.iter().filter(|t| t.class == class).map(|t| t.bytes).sum();
+                    let mut want: u64 = alive.iter().filter(|t| t.class == class).map(|t| t.bytes).sum();
+                    if class == MemoryClass::Activations {
+                        want = want.saturating_sub(shared(&alive, layer));
+                    }
                     assert_eq!(timeline.bytes(layer, class), want, "seed {}", random.seed);
                     assert!(timeline.peak_of(class) >= want);
                 }

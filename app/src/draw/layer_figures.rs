@@ -118,7 +118,7 @@ mod tests {
         let one = Spread::of(&[7]);
         assert_eq!((one.bars[0], one.median), (255, 0));
         let even = Spread::of(&(0..160).collect::<Vec<u64>>());
-        assert!(even.bars.iter().all(|&b| b > 200) && (7..=8).contains(&even.median), "{even:?}");
+        assert!(even.bars.iter().all(|&b| b > 180) && (7..=8).contains(&even.median), "{even:?}");
         // One slow run of many does not flatten the rest.
         let mut times: Vec<u64> = (1000..1500).collect();
         times.push(9_000_000);
@@ -135,9 +135,10 @@ mod tests {
         let tensors = trace.memory.tensors.iter().filter(|t| t.class != MemoryClass::Weights && t.producer.is_some());
         let weights: u64 = trace.layers.iter().map(|l| l.weight_bytes).sum();
         assert_eq!(sum, tensors.map(|t| t.bytes).sum::<u64>() + weights);
-        let int4 = figures.error(1, Some("int4")).unwrap();
-        assert_eq!(figures.error(1, None), Some(int4));
-        assert!(figures.error(1, Some("f16")).unwrap() > int4 && figures.error(1, Some("fp8")).is_none());
+        let judged = (0..trace.layers.len()).find(|&l| figures.error(l, Some("int4")).is_some()).unwrap();
+        let int4 = figures.error(judged, Some("int4")).unwrap();
+        assert_eq!(figures.error(judged, None), Some(int4));
+        assert!(figures.error(judged, Some("f16")).unwrap() > int4 && figures.error(judged, Some("fp8")).is_none());
         let empty = LayerFigures::new(&fixtures::empty(), |_| Vec::new(), &[]);
         assert!(empty.memory.is_empty() && empty.errors.is_empty());
     }

@@ -31,26 +31,14 @@ impl MemoryIndex {
         if memory.tensors.is_empty() && memory.weights_bytes == 0 || n == 0 {
             return MemoryIndex::default();
         }
-        let mut change = vec![[0i128; MemoryClass::ALL.len()]; n + 1];
-        let mut stated = 0u64;
-        for t in &memory.tensors {
-            let (first, last) = extent(t, n);
-            change[first][t.class as usize] += i128::from(t.bytes);
-            change[last + 1][t.class as usize] -= i128::from(t.bytes);
-            if t.class == MemoryClass::Weights {
-                stated = stated.saturating_add(t.bytes);
-            }
-        }
+        let weights = memory.tensors.iter().filter(|t| t.class == MemoryClass::Weights);
+        let stated = weights.fold(0u64, |sum, t| sum.saturating_add(t.bytes));
         // Weights that no tensor accounts for (packed forms) are there all the time.
-        change[0][MemoryClass::Weights as usize] += i128::from(memory.weights_bytes.saturating_sub(stated));
-        let mut now = [0i128; MemoryClass::ALL.len()];
-        let steps: Vec<_> = change[..n]
-            .iter()
-            .map(|c| {
-                now.iter_mut().zip(c).for_each(|(n, c)| *n += c);
-                now.map(|v| u64::try_from(v.max(0)).unwrap_or(u64::MAX))
-            })
-            .collect();
+        let unstated = memory.weights_bytes.saturating_sub(stated);
+        let mut steps = memory.timeline(n).layers;
+        for step in &mut steps {
+            step[MemoryClass::Weights as usize] = step[MemoryClass::Weights as usize].saturating_add(unstated);
+        }
         let peak = (0..n).max_by_key(|&i| (total(&steps[i]), Reverse(i)));
         let arena = (0..memory.tensors.len()).filter(|&i| memory.tensors[i].offset.is_some()).collect();
         let knows_readers = memory.tensors.iter().any(|t| t.class == MemoryClass::Activations && !t.readers.is_empty());

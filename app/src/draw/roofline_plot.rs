@@ -9,7 +9,7 @@ use crate::format;
 use crate::theme::{self, GRID, Theme};
 
 /// Room for the figures of the value axis.
-const GUTTER: f32 = 76.0;
+const GUTTER: f32 = 88.0;
 /// Room for the figures of the other.
 const FOOT: f32 = 34.0;
 /// Dots whose centres share a cell of this side are drawn as the longest of them.
@@ -185,11 +185,21 @@ fn plain(decade: i32) -> String {
 }
 
 /// The roofs with their figures; `used` are the types of number that occur, the others are drawn fainter.
-pub fn roofs(painter: &Painter, theme: &Theme, plot: Rect, lens: Lens, c: &Ceilings, used: &[&str]) {
+///
+/// Gives back the words on the level roofs, to be painted over the dots that crowd there.
+pub fn roofs(
+    painter: &Painter,
+    theme: &Theme,
+    plot: Rect,
+    lens: Lens,
+    c: &Ceilings,
+    used: &[&str],
+) -> Vec<(Pos2, String, Color32)> {
     let inside = painter.with_clip_rect(plot.intersect(painter.clip_rect()));
-    let Some(memory) = c.bytes_per_s() else { return };
+    let mut labels = Vec::new();
+    let Some(memory) = c.bytes_per_s() else { return labels };
     let rates = || c.compute.iter().filter_map(|r| Some((r, c.flop_per_s(&r.dtype)?)));
-    let Some(top) = rates().map(|r| r.1).max_by(f64::total_cmp).map(f64::log10) else { return };
+    let Some(top) = rates().map(|r| r.1).max_by(f64::total_cmp).map(f64::log10) else { return labels };
     let caches = c.caches.iter().map(|r| (r.name.as_str(), r.bytes_per_s, false));
     let mut lines: Vec<(&str, f64, bool)> =
         caches.chain([("main memory", memory, true)]).filter(|l| l.1.is_finite() && l.1 > 0.0).collect();
@@ -204,8 +214,7 @@ pub fn roofs(painter: &Painter, theme: &Theme, plot: Rect, lens: Lens, c: &Ceili
         let to = pos2(plot.right(), from.y);
         inside.line_segment([from, to], Stroke::new(if is_used { 1.5 } else { 1.0 }, color));
         let label = format!("{} {}", roof.dtype, format::flops_rate(rate));
-        let at = pos2(plot.right() - 6.0, from.y - 3.0);
-        inside.text(at, Align2::RIGHT_BOTTOM, label, theme::caption_figure(), color);
+        labels.push((pos2(plot.right() - 6.0, from.y - 3.0), label, color));
     }
 
     let slope = vec2(plot.width() / (lens.x.1 - lens.x.0) as f32, -plot.height() / (lens.y.1 - lens.y.0) as f32);
@@ -236,6 +245,17 @@ pub fn roofs(painter: &Painter, theme: &Theme, plot: Rect, lens: Lens, c: &Ceili
             let at = from + along * 14.0 + up;
             inside.add(TextShape::new(at, label, color).with_angle(angle));
         }
+    }
+    labels
+}
+
+/// Words that end at a point and stay legible over whatever is there.
+pub fn paint_labels(painter: &Painter, theme: &Theme, labels: &[(Pos2, String, Color32)]) {
+    for (at, text, color) in labels {
+        let words = galley(painter, text, theme::caption_figure(), *color, f32::INFINITY);
+        let rect = Align2::RIGHT_BOTTOM.anchor_size(*at, words.size());
+        painter.rect_filled(rect.expand2(vec2(4.0, 1.0)), 2.0, theme.surface[0].gamma_multiply(0.85));
+        painter.galley(rect.min, words, *color);
     }
 }
 

@@ -230,15 +230,17 @@ impl RooflineView {
         }
         let painter = ui.painter().with_clip_rect(rect.intersect(ui.clip_rect()));
         plot::axes(&painter, theme, rect, area, lens);
+        let mut labels = Vec::new();
         if let Some(c) = own {
             let mut used: Vec<&str> =
                 self.roofs.iter().filter(|r| r.intensity.is_some()).map(|r| r.dtype).take(4096).collect();
             used.sort_unstable();
             used.dedup();
-            plot::roofs(&painter, theme, area, lens, c, &used);
+            labels = plot::roofs(&painter, theme, area, lens, c, &used);
         }
         let inside = painter.with_clip_rect(area.intersect(painter.clip_rect()));
         plot::paint_dots(&inside, theme, &self.dots, |l| (selection.is_selected(l), selection.is_hovered(l)));
+        plot::paint_labels(&inside, theme, &labels);
         if self.dots.is_empty() && !self.roofs.iter().any(|r| r.intensity.is_some()) {
             let words = "No layer states both its operations and its bytes.";
             text_in(&painter, area, Align2::CENTER_CENTER, words, theme::sans(), theme.text_weak);

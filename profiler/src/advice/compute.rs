@@ -129,7 +129,7 @@ pub(super) fn int8(case: &Case<'_>, advice: &mut Advice) {
         ),
         None => {
             let Some((saving, memory_bound)) = int8_estimate(case, &products) else { return };
-            let bound = format!("{memory_bound} of the {} are bound by memory", plural(products.len(), "layer"));
+            let bound = format!("Of the {}, memory bounds {memory_bound}", plural(products.len(), "layer"));
             (saving, "each layer at the same share of its int8 ceiling as it reaches of its f32 ceiling", bound)
         }
     };

@@ -262,7 +262,7 @@ impl MemoryView {
     ) -> Option<usize> {
         let memory = &profile.memory;
         ui.painter().rect_filled(rect, 0.0, theme.surface[0]);
-        let response = ui.interact(rect, ui.scope_id().with("charts"), Sense::CLICK | Sense::DRAG);
+        let response = ui.interact(rect, ui.scope_id().with("charts"), Sense::click_and_drag());
         response.widget_info(|| {
             let words = format!(
                 "Memory over {}, peak {} at {}",
