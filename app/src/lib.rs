@@ -1,7 +1,7 @@
 //! The program: the window with its panels, and the command line.
 
-pub mod app;
 pub mod apart;
+pub mod app;
 pub mod ceilings;
 pub mod cli;
 pub mod comparison;

@@ -392,8 +392,7 @@ pub fn open(path: &Path) -> anyhow::Result<Opened> {
 fn save(trace: Arc<Trace>, path: PathBuf, control: &Control, apart: &mut Apart) -> anyhow::Result<()> {
     // A link keeps pointing where it points; a pipe or a device is written to as it is.
     let target = path.canonicalize().unwrap_or_else(|_| path.clone());
-    let format =
-        crate::export::format_of(&path).filter(|_| std::fs::metadata(&target).map_or(true, |m| m.is_file()));
+    let format = crate::export::format_of(&path).filter(|_| std::fs::metadata(&target).map_or(true, |m| m.is_file()));
     let Some(format) = format else { return Ok(crate::export::write(&trace, &path)?) };
     let folder = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let failed = path.display().to_string();

@@ -182,10 +182,10 @@ impl History {
     }
 
     fn remove_file(&self, file: &str) {
-        if let Some(path) = self.path_of(file) {
-            if let Err(e) = std::fs::remove_file(&path) {
-                log::warn!("{}: {e}", path.display());
-            }
+        if let Some(path) = self.path_of(file)
+            && let Err(e) = std::fs::remove_file(&path)
+        {
+            log::warn!("{}: {e}", path.display());
         }
     }
 

@@ -245,8 +245,8 @@ impl Compare {
         match self {
             Compare::Less => have < want,
             Compare::AtMost => have <= want,
-            Compare::Equal => have >= want && have <= want,
-            Compare::NotEqual => have < want || have > want,
+            Compare::Equal => have == want,
+            Compare::NotEqual => (have - want).abs() > 0.0,
             Compare::AtLeast => have >= want,
             Compare::More => have > want,
         }

@@ -64,9 +64,7 @@ impl Runner {
             warnings.push("debug build: kernels and the engine are slower than in a release build".into());
         }
         let (executor, device) = match gpu {
-            None => {
-                (Executor::Cpu(Box::new(Session::new(plan.clone(), pool))), cpu_in_words(threads))
-            }
+            None => (Executor::Cpu(Box::new(Session::new(plan.clone(), pool))), cpu_in_words(threads)),
             Some(gpu) => {
                 if gpu.validation_on() {
                     warnings.push("the Vulkan validation layer is on: submitting is many times slower (WGPU_VALIDATION=0 turns it off)".into());

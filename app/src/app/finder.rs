@@ -202,8 +202,8 @@ impl Finder {
 
 /// A line with the matched characters in another colour.
 fn marked(text: &str, marks: &[u32], color: Color32, mark: Color32, width: f32) -> LayoutJob {
-    let mut job = LayoutJob::default();
-    job.wrap = egui::text::TextWrapping::truncate_at_width(width.max(0.0));
+    let wrap = egui::text::TextWrapping::truncate_at_width(width.max(0.0));
+    let mut job = LayoutJob { wrap, ..LayoutJob::default() };
     let (mut run, mut run_marked) = (String::new(), false);
     let format = |marked| TextFormat::simple(theme::sans(), if marked { mark } else { color });
     for (n, c) in text.chars().enumerate() {

@@ -39,9 +39,8 @@ pub fn run_at(profile: &Profile, lens: Lens) -> Option<RunId> {
 
 /// Lines between runs, and warm-up ones dimmed and named.
 pub fn runs_ui(painter: &Painter, theme: &Theme, profile: &Profile, lens: Lens, tracks: Rect) {
-    let band = |x0: f32, x1: f32| {
-        Rect::from_x_y_ranges(x0.max(tracks.left())..=x1.min(tracks.right()), tracks.y_range())
-    };
+    let band =
+        |x0: f32, x1: f32| Rect::from_x_y_ranges(x0.max(tracks.left())..=x1.min(tracks.right()), tracks.y_range());
     for &(from, to) in profile.runs.warmups() {
         let (x0, x1) = (lens.x(from as f64), lens.x(to as f64));
         if x1 > tracks.left() && x0 < tracks.right() {

@@ -85,11 +85,11 @@ pub struct Brush<'a> {
 }
 
 /// Cells narrower than this many points join their neighbours.
-const NARROW: f64 = 3.0;
+const NARROW: f64 = 4.0;
 /// From this width on a cell has round corners and a hairline to its neighbour.
 const SHAPED: f32 = 6.0;
 /// The most cells of a block that are asked one by one.
-const ASKED: usize = 32;
+const ASKED: usize = 8;
 
 /// Blocks of merged cells side by side, which share one label.
 #[derive(Clone, Copy)]

@@ -162,7 +162,7 @@ impl FlameRow {
             for i in nodes {
                 let n = &self.pyramid[level][i];
                 looked += 1;
-                if n.end <= from || n.start >= to || n.end - n.start <= width * 0.25 {
+                if n.end <= from || n.start >= to || n.end - n.start <= width * WHOLE {
                     continue;
                 }
                 match level.checked_sub(1) {

@@ -20,8 +20,8 @@ pub mod graph_tree;
 pub mod histogram;
 pub mod layer_figures;
 pub mod memory_index;
-pub mod run_index;
 pub mod roofline_plot;
+pub mod run_index;
 pub mod scopes;
 pub mod table;
 

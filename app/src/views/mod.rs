@@ -1,8 +1,8 @@
 //! The panels: one file each, and one line in [`all`].
 
 mod accuracy;
-mod compare;
 mod advice;
+mod compare;
 mod flame;
 mod graph;
 mod history;

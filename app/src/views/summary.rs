@@ -44,7 +44,8 @@ fn audit_chip(ui: &mut Ui, theme: &Theme, audit: &Audit) {
     words.extend((warns > 0).then(|| format!("{warns} to note")));
     words.extend((bad > 0).then(|| format!("{bad} bad")));
     let head = "What lowers trust in these figures, or speaks for them:".to_owned();
-    let tip: Vec<String> = std::iter::once(head).chain(audit.badges.iter().map(|b| format!("{}: {}", b.title, b.detail))).collect();
+    let tip: Vec<String> =
+        std::iter::once(head).chain(audit.badges.iter().map(|b| format!("{}: {}", b.title, b.detail))).collect();
     chip(ui, theme, theme.severity(audit.severity()), &words.join(", "), &tip.join("\n"));
 }
 
@@ -74,7 +75,10 @@ fn headlines(profile: &Profile) -> Vec<Headline> {
             value: format::rate(t),
             spread: String::new(),
             caption: "throughput",
-            why: format!("Items a second: {} per run at the median latency.", format::plural(trace.meta.batch as usize, "item")),
+            why: format!(
+                "Items a second: {} per run at the median latency.",
+                format::plural(trace.meta.batch as usize, "item")
+            ),
         },
         None => unknown("throughput", "How many items one run handles is unknown."),
     });

@@ -170,7 +170,7 @@ impl Work<'_> {
                 added(group.baseline.iter().map(|l| &self.times[0][l.index()])),
                 added(group.current.iter().map(|l| &self.times[1][l.index()])),
             ];
-            let [a, b] = by_run.each_ref().map(|r| sample(r));
+            let [a, b] = by_run.each_ref().map(sample);
             let present = (!group.baseline.is_empty(), !group.current.is_empty());
             let time = verdict::judge(&a, &b, present, MEDIAN, self.options, self.weights);
             let (name, scope, class) = self.naming(group);

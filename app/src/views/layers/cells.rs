@@ -41,7 +41,9 @@ pub fn layer(cell: &Cell<'_>, known: &Known<'_>, scales: &Scales, id: LayerId, c
             }
         }
         Column::Spread => match known.profile.stats_of(id) {
-            Some(s) if s.time.distribution().is_some() => histogram(cell, &known.profile.figures.spread[id.index()], theme.class(l.class)),
+            Some(s) if s.time.distribution().is_some() => {
+                histogram(cell, &known.profile.figures.spread[id.index()], theme.class(l.class))
+            }
             _ => cell.text(UNKNOWN, theme.text_weak),
         },
         Column::Share => share(cell, scales, known.value(id, column), theme.class(l.class)),

@@ -270,7 +270,7 @@ pub fn evaluate(text: &str, comparison: &Comparison) -> Result<Judgement, GateEr
     let condition = parse(text)?;
     let mut findings = Vec::new();
     let answer = condition.answer(comparison, &mut findings);
-    findings.sort_by(|a, b| b.answer.cmp(&a.answer));
+    findings.sort_by_key(|f| std::cmp::Reverse(f.answer));
     // Of several clauses one may hold where the whole does not: that is no finding.
     if answer == Answer::No {
         findings.clear();
