@@ -154,7 +154,7 @@ fn int8_by_estimate_and_by_measurement() {
     let f = one(&trace, "int8");
     near(f.saving_ns, 1_250_000.0 * 0.75);
     assert!(f.title.starts_with("int8 weights would save 938 µs"), "{}", f.title);
-    assert!(f.why.contains("1 of the 1 layer"), "{}", f.why);
+    assert!(f.why.contains("Of the 1 layer, memory bounds 1"), "{}", f.why);
     // Few of the bytes are weights: it would not help.
     let f = one(&chain(vec![weighty(100_000)], 0, |_| ()), "int8");
     assert_eq!((f.title.as_str(), f.saving_ns), ("int8 weights would not help", None));
