@@ -147,7 +147,20 @@ impl Svg {
         if m.texture_id != TextureId::default() {
             return;
         }
-        for t in m.indices.chunks_exact(3) {
+        let mut rest = m.indices.as_slice();
+        while let Some((t, after)) = rest.split_at_checked(3) {
+            // Two triangles of one colour that share an edge are drawn as one: else the edge would show.
+            if let [a, b, c, d, e, f, ..] = *rest
+                && (c, b) == (d, e)
+                && let [Some(a), Some(b), Some(c), Some(f)] = [a, b, c, f].map(|i| m.vertices.get(i as usize))
+                && [b, c, f].iter().all(|v| v.color == a.color)
+            {
+                let points = format!("{} {} {} {}", At(a.pos), At(b.pos), At(f.pos), At(c.pos));
+                _ = writeln!(self.text, "<polygon points=\"{points}\" {}/>", Fill(a.color));
+                rest = &rest[6..];
+                continue;
+            }
+            rest = after;
             let v = [t[0], t[1], t[2]].map(|i| m.vertices.get(i as usize));
             let [Some(a), Some(b), Some(c)] = v else { continue };
             let mean = |f: fn(Color32) -> u8| {

@@ -76,7 +76,11 @@ pub struct Brush<'a> {
     pub pointer: Option<Pos2>,
     /// How a cell stands out.
     pub emphasis: &'a dyn Fn(&FlameCell) -> Emphasis,
-    /// How a block of many cells of a row stands out: asked in place of each of its cells.
+    /// How many rows the whole graph has.
+    pub rows: usize,
+    /// The most cells of a block that are asked one by one.
+    pub asked: usize,
+    /// How a block of more cells than that stands out: asked in place of each of its cells.
     pub merged: &'a dyn Fn(&FlameRow, Range<usize>) -> Emphasis,
     /// A cell's label.
     pub label: &'a dyn Fn(&FlameCell) -> &'a str,
@@ -86,10 +90,11 @@ pub struct Brush<'a> {
 
 /// Cells narrower than this many points join their neighbours.
 const NARROW: f64 = 4.0;
+/// The same in graphs of more rows than [`DEEP`], where as many blocks again would cost more than they tell.
+const NARROW_IN_DEEP: f64 = 8.0;
+const DEEP: usize = 24;
 /// From this width on a cell has round corners and a hairline to its neighbour.
 const SHAPED: f32 = 6.0;
-/// The most cells of a block that are asked one by one.
-const ASKED: usize = 8;
 
 /// Blocks of merged cells side by side, which share one label.
 #[derive(Clone, Copy)]
@@ -108,12 +113,15 @@ impl Brush<'_> {
             return None;
         }
         blocks.clear();
-        row.blocks(lens.window.0, lens.window.1, NARROW * lens.per_point(), blocks);
+        let narrow = if self.rows > DEEP { NARROW_IN_DEEP } else { NARROW };
+        row.blocks(lens.window.0, lens.window.1, narrow * lens.per_point(), blocks);
         let bottom = top + FLAME_ROW_HEIGHT - 1.0;
         let mut hit = None;
         let mut outlines = Vec::new();
         // What is too small for round corners goes into one mesh: the tessellator has nothing to do for it.
         let mut small = Mesh::default();
+        small.reserve_triangles(blocks.len() * 3);
+        small.reserve_vertices(blocks.len() * 7);
         let mut strips: Vec<Strip> = Vec::new();
         for block in blocks.iter() {
             let left = lens.x(block.start).max(band.left() - 2.0);
@@ -193,7 +201,7 @@ impl Brush<'_> {
 
     fn emphasis_of(&self, row: &FlameRow, block: &Block) -> Emphasis {
         let cells = block.first..block.first + block.count;
-        if block.count > ASKED {
+        if block.count > self.asked {
             return (self.merged)(row, cells);
         }
         let all = cells.map(|i| (self.emphasis)(&row.cell(i))).reduce(|a, e| Emphasis {

@@ -267,16 +267,15 @@ struct Cut<'a> {
     to: f64,
     /// What is narrower joins its neighbours that begin in the same stretch of this width. 0: nothing joins.
     width: f64,
-    /// The stretch, first cell, count, and what is in it so far.
+    /// Where the stretch ends, first cell, count, and what is in it so far.
     now: Option<(f64, usize, usize, Node)>,
     out: &'a mut Vec<Block>,
 }
 
 impl Cut<'_> {
     fn join(&mut self, first: usize, count: usize, node: &Node) {
-        let stretch = (node.start / self.width).floor();
         match &mut self.now {
-            Some((same, _, sum, all)) if *same == stretch => {
+            Some((until, _, sum, all)) if node.start < *until => {
                 *sum += count;
                 if let Some(joined) = Node::join(&[*all, *node]) {
                     *all = joined;
@@ -284,7 +283,8 @@ impl Cut<'_> {
             }
             _ => {
                 self.flush();
-                self.now = Some((stretch, first, count, *node));
+                let until = ((node.start / self.width).floor() + 1.0) * self.width;
+                self.now = Some((until, first, count, *node));
             }
         }
     }
@@ -293,7 +293,7 @@ impl Cut<'_> {
     fn join_cell(&mut self, row: &FlameRow, i: usize) {
         let (start, end) = (row.starts[i], row.ends[i]);
         match &mut self.now {
-            Some((same, _, sum, all)) if *same == (start / self.width).floor() => {
+            Some((until, _, sum, all)) if start < *until => {
                 *sum += 1;
                 all.end = end;
                 all.total += end - start;

@@ -258,7 +258,20 @@ impl FlameView {
         let label = |c: &FlameCell| cell_name(profile, c);
         let coloring = &self.coloring;
         let color = |c: &FlameCell, class| coloring.of(theme, profile, c, class);
-        let brush = Brush { theme, lens, pointer, emphasis: &emphasis, merged: &merged, label: &label, color: &color };
+        // Only a search for names has to look at the single cells of a block.
+        let asked = if searching { 8 } else { 1 };
+        let rows = self.flame(profile).tracks.iter().map(|t| t.rows.len()).sum();
+        let brush = Brush {
+            rows,
+            theme,
+            lens,
+            pointer,
+            emphasis: &emphasis,
+            asked,
+            merged: &merged,
+            label: &label,
+            color: &color,
+        };
         let row_painter = painter.with_clip_rect(tracks.intersect(painter.clip_rect()));
         let mut hit = None;
         let flame = self.flame(profile);
