@@ -242,7 +242,8 @@ impl<'a> Known<'a> {
     }
 }
 
-/// One unit for each column, chosen for its largest figure.
+/// One unit for each column, chosen for its largest figure; for rates, which one odd layer can put a thousandfold too high, for
+/// the figure that three quarters of the layers stay below.
 pub struct Scales {
     time: Scale,
     flops: Scale,
@@ -259,12 +260,18 @@ impl Scales {
     pub fn new(known: &Known<'_>) -> Self {
         let layers = 0..known.profile.trace.layers.len() as u32;
         let most = |column| layers.clone().filter_map(|l| known.value(LayerId(l), column)).fold(0.0, f64::max);
+        let typical = |column| {
+            let mut values: Vec<f64> =
+                layers.clone().filter_map(|l| known.value(LayerId(l), column)).filter(|v| v.is_finite()).collect();
+            values.sort_unstable_by(f64::total_cmp);
+            values.get(values.len() * 3 / 4).copied().unwrap_or(0.0)
+        };
         Scales {
             time: Scale::time(most(Column::Median)),
             flops: Scale::count(most(Column::Flops)),
-            rate: Scale::count(most(Column::Rate)),
+            rate: Scale::count(typical(Column::Rate)),
             bytes: Scale::bytes(most(Column::Bytes)),
-            bandwidth: Scale::bytes(most(Column::Bandwidth)),
+            bandwidth: Scale::bytes(typical(Column::Bandwidth)),
             memory: Scale::bytes(most(Column::Memory).max(most(Column::Alive))),
             longest: most(Column::Share),
         }
