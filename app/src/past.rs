@@ -1,13 +1,34 @@
-//! What the window asks of the history, carried out: called from a worker's thread.
+//! What the window asks of the history, carried out: used from a worker's thread.
 
 use history::{History, Opened, Query, Trend};
 
 use crate::view::{HistoryAsk, HistoryPage};
 
-/// Does what is asked and looks up the runs that `search` finds; the second value is a note for the log, if opening the
-/// history took more than that.
-pub fn ask(ask: HistoryAsk, search: &str) -> anyhow::Result<(HistoryPage, Option<String>)> {
-    let Opened { mut history, note } = History::of_user()?;
+/// The user's history, opened when it is first asked for and then kept open: opening checks the whole database.
+#[derive(Default)]
+pub struct Past {
+    open: Option<History>,
+}
+
+impl Past {
+    /// Does what is asked and looks up the runs that `search` finds; the second value is a note for the log, if opening
+    /// the history took more than that.
+    pub fn ask(&mut self, ask: HistoryAsk, search: &str) -> anyhow::Result<(HistoryPage, Option<String>)> {
+        let (mut history, note) = match self.open.take() {
+            Some(history) => (history, None),
+            None => {
+                let Opened { history, note } = History::of_user()?;
+                (history, note)
+            }
+        };
+        // After an error it is opened, and so checked, anew.
+        let page = answer(&mut history, ask, search)?;
+        self.open = Some(history);
+        Ok((page, note))
+    }
+}
+
+fn answer(history: &mut History, ask: HistoryAsk, search: &str) -> anyhow::Result<HistoryPage> {
     let mut page = HistoryPage::default();
     match ask {
         HistoryAsk::List(_) => {}
@@ -21,5 +42,5 @@ pub fn ask(ask: HistoryAsk, search: &str) -> anyhow::Result<(HistoryPage, Option
     }
     page.runs = history.list(&Query { text: search.to_owned(), limit: None })?;
     page.all = history.count()?;
-    Ok((page, note))
+    Ok(page)
 }

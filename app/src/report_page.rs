@@ -3,9 +3,8 @@
 
 use std::fmt::Write;
 
-use profiler::{Audit, LayerStats, Severity};
+use profiler::{Advice, Audit, LayerStats, Severity};
 
-use crate::ceilings::Advised;
 use crate::format::{self, UNKNOWN};
 use crate::snapshot::{self, Options, Scene};
 use crate::svg::escape;
@@ -63,10 +62,12 @@ pub fn html(profile: &Profile) -> String {
         escape(&subtitle(profile))
     );
     _ = writeln!(page, "<p class=\"answer\">{}</p>", answer(profile));
-    facts(&mut page, profile);
-    advice(&mut page, profile);
-    audit(&mut page, &profile.audit);
     let scene = Scene::of(Some(profile), None);
+    facts(&mut page, profile);
+    if let Some(advised) = &scene.facts.advice {
+        advice(&mut page, &advised.advice);
+    }
+    audit(&mut page, &profile.audit);
     for (view, height, title, caption, _) in PICTURES.iter().filter(|p| (p.4)(profile)) {
         let options = Options { size: [WIDTH, *height], dark: false, ..Options::default() };
         // A picture that can't be made is left out rather than the report.
@@ -146,13 +147,12 @@ fn facts(page: &mut String, profile: &Profile) {
     page.push_str("</dl>\n");
 }
 
-fn advice(page: &mut String, profile: &Profile) {
-    let advised = Advised::new(profile, None);
-    if advised.advice.findings.is_empty() {
+fn advice(page: &mut String, advice: &Advice) {
+    if advice.findings.is_empty() {
         return;
     }
     page.push_str("<h2>What to fix first</h2>\n<ol>\n");
-    for f in advised.advice.findings.iter().take(5) {
+    for f in advice.findings.iter().take(5) {
         let saving = match (f.saving_ns, f.saving_bytes) {
             (Some(ns), _) => format!(" <span class=\"num\">saves up to {}</span>", format::duration(ns)),
             (_, Some(b)) => format!(" <span class=\"num\">saves up to {}</span>", format::bytes(b as f64)),

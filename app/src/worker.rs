@@ -19,6 +19,7 @@ use studies::{Control, Device, Inspection, Precision, Progress, Settings, StudyE
 
 use crate::apart::Apart;
 use crate::ceilings::Advised;
+use crate::past::Past;
 use crate::view::{HistoryAsk, HistoryPage, Profile};
 
 /// The window repaints at most this often for progress.
@@ -126,7 +127,7 @@ pub enum Event {
     /// A file was written.
     Saved(PathBuf),
     /// What the history answered, and what its opening has to say.
-    History(Arc<HistoryPage>, Option<String>),
+    History(Box<HistoryPage>, Option<String>),
     /// The devices of this machine.
     Devices(Vec<Device>),
     /// The user stopped the job.
@@ -181,9 +182,9 @@ impl Worker {
         let slot = Slot::default();
         let thread_slot = slot.clone();
         std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
-            let mut apart = Apart::default();
+            let (mut apart, mut past) = (Apart::default(), Past::default());
             while let Ok(command) = inbox.recv() {
-                let event = run(command, &thread_slot, &wake, &mut apart);
+                let event = run(command, &thread_slot, &wake, &mut apart, &mut past);
                 if outbox.send(event).is_err() {
                     break;
                 }
@@ -238,7 +239,7 @@ fn lock(slot: &Slot) -> std::sync::MutexGuard<'_, Option<Job>> {
 }
 
 /// Runs one command to its event, whatever happens inside.
-fn run(command: Command, slot: &Slot, wake: &Wake, apart: &mut Apart) -> Event {
+fn run(command: Command, slot: &Slot, wake: &Wake, apart: &mut Apart, past: &mut Past) -> Event {
     let what = command.title();
     let now = Instant::now();
     let reports = Arc::downgrade(slot);
@@ -262,12 +263,13 @@ fn run(command: Command, slot: &Slot, wake: &Wake, apart: &mut Apart) -> Event {
         command,
         Command::Profile(..) | Command::Accuracy(..) | Command::WhatIf(..) | Command::Ceilings { measure: true, .. }
     );
-    let cancellable = study || matches!(command, Command::Open(..) | Command::Save(..) | Command::Compare(..));
+    let cancellable =
+        study || matches!(command, Command::Open(..) | Command::Overlay(..) | Command::Save(..) | Command::Compare(..));
     let running = Running { what: what.clone(), since: now, cancellable, study, progress };
     *lock(slot) = Some(Job { running, control: control.clone(), woken: now + FIRST_LOOK });
     // Quick jobs end before this repaint, and then it draws their result.
     wake(FIRST_LOOK);
-    let result = catch_unwind(AssertUnwindSafe(|| execute(command, &control, apart)));
+    let result = catch_unwind(AssertUnwindSafe(|| execute(command, &control, apart, past)));
     *lock(slot) = None;
     match result {
         Ok(Ok(event)) => event,
@@ -277,7 +279,7 @@ fn run(command: Command, slot: &Slot, wake: &Wake, apart: &mut Apart) -> Event {
     }
 }
 
-fn execute(command: Command, control: &Control, apart: &mut Apart) -> anyhow::Result<Event> {
+fn execute(command: Command, control: &Control, apart: &mut Apart, past: &mut Past) -> anyhow::Result<Event> {
     let inner = control.clone();
     // Nothing may run beside what is measured.
     if matches!(command, Command::Profile(..) | Command::Accuracy(..)) {
@@ -285,11 +287,13 @@ fn execute(command: Command, control: &Control, apart: &mut Apart) -> anyhow::Re
     }
     Ok(match command {
         Command::Open(path) => {
-            let of = path.clone();
-            match apart.run(control, move || open_with(&of, &inner))? {
-                Opened::Model(m) => Event::OpenedModel(m, path),
-                Opened::Trace(t) => Event::OpenedTrace(derive(t), path),
-            }
+            let job = move || {
+                Ok(match open_with(&path, &inner)? {
+                    Opened::Model(m) => Event::OpenedModel(m, path),
+                    Opened::Trace(t) => Event::OpenedTrace(derive(t), path),
+                })
+            };
+            apart.run(control, job)?
         }
         Command::Inspect(model, settings) => {
             let inspection = Box::new(studies::inspect(&model, &settings));
@@ -308,8 +312,11 @@ fn execute(command: Command, control: &Control, apart: &mut Apart) -> anyhow::Re
             Event::Compared(apart.run(control, job)?)
         }
         Command::Overlay(trace, model, settings) => {
-            let (laid, report) = studies::overlay(&trace, &model, &settings)?;
-            Event::Overlaid(derive(Arc::new(laid)), report)
+            let job = move || {
+                let (laid, report) = studies::overlay(&trace, &model, &settings)?;
+                Ok(Event::Overlaid(derive(Arc::new(laid)), report))
+            };
+            apart.run(control, job)?
         }
         Command::WhatIf(model, settings) => {
             let job = move || Ok(studies::what_if(&model, &settings, &inner)?);
@@ -361,8 +368,8 @@ fn execute(command: Command, control: &Control, apart: &mut Apart) -> anyhow::Re
             Event::Saved(path)
         }
         Command::History(ask, search) => {
-            let (page, note) = crate::past::ask(ask, &search)?;
-            Event::History(Arc::new(page), note)
+            let (page, note) = past.ask(ask, &search)?;
+            Event::History(Box::new(page), note)
         }
         Command::Devices => Event::Devices(studies::devices()),
         #[cfg(test)]

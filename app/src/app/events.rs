@@ -11,7 +11,7 @@ use super::dock::Layout;
 use super::{App, OpenModel, Sheet, Wish};
 use crate::live::{DEFAULT_ADDRESS, LiveServer};
 use crate::theme::Theme;
-use crate::view::{Action, Compared, ComparisonState, HistoryAsk, HistoryPage, Profile};
+use crate::view::{Action, Compared, ComparisonState, HistoryAsk, Profile};
 use crate::worker::{Command, Event, chain, file_name};
 
 impl App {
@@ -84,13 +84,14 @@ impl App {
                     self.remember(&path);
                 }
             }
-            Event::History(page, note) => {
+            Event::History(mut page, note) => {
                 if let Some(note) = note {
                     self.log.warn(note);
                 }
-                let shown = self.facts.history.as_ref().and_then(|p| p.trend.clone());
-                let trend = page.trend.clone().or(shown);
-                self.facts.history = Some(Arc::new(HistoryPage { trend, runs: page.runs.clone(), all: page.all }));
+                if page.trend.is_none() {
+                    page.trend = self.facts.history.as_ref().and_then(|p| p.trend.clone());
+                }
+                self.facts.history = Some(Arc::from(page));
             }
             Event::Devices(devices) => self.devices = devices,
             Event::Cancelled(what) => {

@@ -6,6 +6,7 @@ use studies::{Budget, Settings};
 
 use super::commands::{thread_choices, threads_text};
 use super::{App, Sheet, ThemeChoice, Wish};
+use crate::draw::flame_colors::ColorBy;
 use crate::draw::segmented;
 use crate::format::{self, ByteUnit, TimeUnit, Units};
 use crate::theme::{self, PAD, Theme};
@@ -109,6 +110,10 @@ impl App {
                 }
                 ui.label(RichText::new(format!("{:.0}%", scale * 100.0)).font(theme::figure()));
             });
+            ui.end_row();
+
+            ui.label("Colours").on_hover_text("What the colours of the flame graph stand for");
+            segmented(ui, &mut self.state.preferences.flame_colors, &ColorBy::ALL);
             ui.end_row();
 
             ui.label("Motion");
