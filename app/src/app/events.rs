@@ -235,7 +235,7 @@ impl App {
     }
 
     fn ceilings_command(&self, profile: Arc<Profile>, measure: bool) -> Command {
-        let folder = if self.store.keeps() { crate::ceilings::folder() } else { None };
+        let folder = if self.store.is_of_user() { crate::ceilings::folder() } else { None };
         Command::Ceilings { profile, measure, folder }
     }
 
@@ -368,9 +368,9 @@ impl App {
         }
     }
 
-    /// Pictures and tests, which keep nothing, have no history.
+    /// Pictures and tests have no history: it is the user's.
     fn ask_history(&mut self, ask: HistoryAsk) {
-        if !self.store.keeps() {
+        if !self.store.is_of_user() {
             self.facts.history.get_or_insert_default();
             return;
         }

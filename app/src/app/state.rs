@@ -107,28 +107,30 @@ pub struct Store {
     /// `None` keeps nothing, for tests and pictures.
     path: Option<PathBuf>,
     written: String,
+    /// It is the user's own, not one of a test.
+    of_user: bool,
 }
 
 impl Store {
     /// The user's own.
     pub fn of_user() -> Self {
         let path = directories::ProjectDirs::from("", "", "stratoscope").map(|d| d.config_dir().join("state.json"));
-        Store { path, written: String::new() }
+        Store { path, written: String::new(), of_user: true }
     }
 
     /// A store over this file.
     pub fn at(path: PathBuf) -> Self {
-        Store { path: Some(path), written: String::new() }
+        Store { path: Some(path), written: String::new(), of_user: false }
     }
 
     /// A store that keeps nothing.
     pub fn none() -> Self {
-        Store { path: None, written: String::new() }
+        Store { path: None, written: String::new(), of_user: false }
     }
 
-    /// False for one that keeps nothing.
-    pub fn keeps(&self) -> bool {
-        self.path.is_some()
+    /// True for the user's own: only that one goes with the user's history.
+    pub fn is_of_user(&self) -> bool {
+        self.of_user
     }
 
     /// Where it is kept.
