@@ -53,7 +53,7 @@ impl Runner {
             precision: settings.precision,
             pack: gpu.is_none(),
             keep_all: wanted.keep_all,
-            memory_limit: memory_limit(),
+            memory_limit: settings.memory_limit.unwrap_or_else(memory_limit),
         };
         let setup = rec.track("Setup", TrackKind::Setup);
         let span = rec.begin(setup, "Plan and pack weights");

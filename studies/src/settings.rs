@@ -89,6 +89,8 @@ pub struct Settings {
     pub fusion: bool,
     /// The seed of random inputs.
     pub seed: u64,
+    /// The most bytes that a plan's activations, or one output whose size depends on data, may take; `None` = 80% of what is free.
+    pub memory_limit: Option<u64>,
 }
 
 impl Default for Settings {
@@ -103,6 +105,7 @@ impl Default for Settings {
             warmup: 3,
             fusion: true,
             seed: 1,
+            memory_limit: None,
         }
     }
 }

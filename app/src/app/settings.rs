@@ -176,6 +176,11 @@ impl App {
                 chosen.response.accessible_name("Threads");
                 ui.end_row();
 
+                ui.label("Memory limit")
+                    .on_hover_text("The most that activations, or one output whose size depends on data, may take");
+                ui.horizontal(|ui| memory_limit_ui(ui, &mut settings.memory_limit));
+                ui.end_row();
+
                 ui.label("Seed").on_hover_text("Of random inputs: the same seed makes the same inputs");
                 ui.add(DragValue::new(&mut settings.seed)).accessible_name("Seed");
                 ui.end_row();
@@ -192,8 +197,8 @@ impl App {
         self.state.preferences = Preferences::default();
         if !self.is_measuring() {
             let s = &mut self.state.settings;
-            (s.budget, s.warmup, s.threads, s.seed) =
-                (standard.budget, standard.warmup, standard.threads, standard.seed);
+            (s.budget, s.warmup, s.threads, s.seed, s.memory_limit) =
+                (standard.budget, standard.warmup, standard.threads, standard.seed, standard.memory_limit);
         }
         self.wishes.push(Wish::Theme(ThemeChoice::default()));
         self.wishes.push(Wish::Scale(self.state.look.scale));
@@ -202,6 +207,22 @@ impl App {
 
 fn rows(ui: &mut Ui, id: &str, content: impl FnOnce(&mut Ui)) {
     egui::Grid::new(id).num_columns(2).min_col_width(120.0).spacing([16.0, 8.0]).show(ui, content);
+}
+
+/// A limit in gigabytes, or what is free when a run begins.
+fn memory_limit_ui(ui: &mut Ui, limit: &mut Option<u64>) {
+    const GB: f64 = 1e9;
+    let mut free = limit.is_none();
+    if ui.checkbox(&mut free, "80% of what is free").changed() {
+        *limit = if free { None } else { Some(4_000_000_000) };
+    }
+    if let Some(bytes) = limit {
+        let mut gb = *bytes as f64 / GB;
+        let field = DragValue::new(&mut gb).range(0.01..=100_000.0).speed(0.1).max_decimals(2).suffix(" GB");
+        if ui.add(field).accessible_name("Memory limit").changed() {
+            *bytes = (gb * GB) as u64;
+        }
+    }
 }
 
 fn budget_ui(ui: &mut Ui, budget: &mut Budget) {

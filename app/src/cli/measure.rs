@@ -42,6 +42,9 @@ pub struct MeasureArgs {
     /// Seed of random inputs
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// The most that activations, or one output whose size depends on data, may take: 500MB, 4GiB [default: 80% of what is free]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    memory_limit: Option<u64>,
 }
 
 impl MeasureArgs {
@@ -61,6 +64,7 @@ impl MeasureArgs {
             warmup: self.warmup,
             fusion: !self.no_fusion,
             seed: self.seed,
+            memory_limit: self.memory_limit,
         }
     }
 }
@@ -111,6 +115,29 @@ fn parse_seconds(s: &str) -> anyhow::Result<f64> {
     }
 }
 
+/// A size with its unit: `1500000`, `500MB`, `1.5 GiB`.
+fn parse_bytes(s: &str) -> anyhow::Result<u64> {
+    const UNITS: &[(&str, f64)] = &[
+        ("kib", 1024.0),
+        ("mib", 1_048_576.0),
+        ("gib", 1_073_741_824.0),
+        ("tib", 1_099_511_627_776.0),
+        ("kb", 1e3),
+        ("mb", 1e6),
+        ("gb", 1e9),
+        ("tb", 1e12),
+        ("b", 1.0),
+        ("", 1.0),
+    ];
+    let lower = s.trim().to_lowercase();
+    let (digits, unit) = lower.split_at(lower.find(|c: char| c.is_alphabetic()).unwrap_or(lower.len()));
+    let factor = UNITS.iter().find(|(name, _)| *name == unit).map(|u| u.1);
+    match (digits.trim().parse::<f64>(), factor) {
+        (Ok(n), Some(factor)) if n > 0.0 && n * factor < 1e18 => Ok((n * factor) as u64),
+        _ => bail!("\"{s}\" is no size: write a number above 0 with MB, GB, MiB or GiB, for instance 4GiB"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +147,17 @@ mod tests {
     struct Line {
         #[command(flatten)]
         measure: MeasureArgs,
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let cases = [("1500", 1500), ("500MB", 500_000_000), ("1.5 GiB", 1_610_612_736), ("2kb", 2000), ("7b", 7)];
+        for (text, bytes) in cases {
+            assert_eq!(parse_bytes(text).unwrap(), bytes, "{text}");
+        }
+        for bad in ["", "0", "-1GB", "GB", "4 parsecs", "nan", "inf", "1e30"] {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
     }
 
     fn settings(args: &[&str]) -> Result<Settings, clap::Error> {
