@@ -29,6 +29,7 @@ pub fn json(trace: &Trace) -> Value {
             "weights_bytes": memory.weights_bytes,
             "activations_peak_bytes": memory.activations_peak_bytes,
             "arena_bytes": memory.arena_bytes,
+            "process_before_bytes": (memory.process_before_bytes > 0).then_some(memory.process_before_bytes),
             "process_peak_bytes": (memory.process_peak_bytes > 0).then_some(memory.process_peak_bytes),
         },
         "layers": layers(trace),

@@ -1,10 +1,11 @@
-//! `cargo xtask bench engines`: how this engine stands beside ONNX Runtime. `cargo xtask bench views`: what the views cost.
+//! `cargo xtask bench engines`: how this engine stands beside ONNX Runtime, torch and rten. `cargo xtask bench views`: what the views cost.
 //!
 //! Machines drift by tens of percent within minutes, so absolute times mean little: the engines take turns in rounds, and what
-//! counts is the ratio within a round. Both are fed the same inputs, on the same number of threads.
+//! counts is the ratio within a round. All are fed the same inputs, on the same number of threads.
 
 mod engines;
 mod ours;
+mod peer;
 mod ratio;
 mod rows;
 mod views;
@@ -27,15 +28,16 @@ enum What {
     Views(ViewsArgs),
 }
 
-/// Compare with ONNX Runtime, model by model, taking turns
+/// Compare with ONNX Runtime, torch and rten, model by model, taking turns
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  cargo xtask bench engines --threads 1,2\n  cargo xtask bench engines --only minilm --rounds 9\n  \
     cargo xtask bench engines --overhead\n\n\
-    The models come from `cargo xtask fixtures`; ONNX Runtime comes from PyPI into target/fixtures-venv."
+    ONNX Runtime and torch come from PyPI into target/fixtures-venv (some GB), models are made by xtask/fixtures/bench_models.py (2 GB), rten is\n    \
+    built from its crate. Load time and memory: ours beside ONNX Runtime's; memory is what the process grew by at most."
 )]
 pub struct EnginesArgs {
-    /// Where the models are [default: target/fixtures]
+    /// Where the models are, or are made [default: target/bench-models]
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
     /// Numbers of threads
@@ -47,10 +49,13 @@ pub struct EnginesArgs {
     /// Only rows whose name holds this
     #[arg(long, value_name = "WORD")]
     only: Option<String>,
+    /// Engines to compare with besides ONNX Runtime
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',', default_value = "torch,rten")]
+    peers: Vec<String>,
     /// Instead: what profiling costs (profiled over unprofiled runs of ours)
     #[arg(long)]
     overhead: bool,
-    /// A Python that has onnxruntime and numpy already
+    /// A Python that has the packages already
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
     /// A stratoscope to measure, in place of a fresh release build

@@ -18,6 +18,10 @@ pub struct Turn {
     pub profiled: f64,
     /// With recording off.
     pub unprofiled: f64,
+    /// Opening, planning and packing, in nanoseconds.
+    pub load_ns: Option<f64>,
+    /// The most resident memory, above what the process had before it planned the model.
+    pub memory_bytes: Option<f64>,
 }
 
 /// The program to measure: the given one, or a fresh release build.
@@ -56,5 +60,12 @@ pub fn turn(
     }
     let report: Value = serde_json::from_slice(&output.stdout).context("what profile --json printed")?;
     let median = |field: &str| report[field]["median"].as_f64().with_context(|| format!("{field} has no median"));
-    Ok(Turn { profiled: median("latency_ns")?, unprofiled: median("unprofiled_latency_ns")? })
+    let memory = &report["memory"];
+    let grown = memory["process_peak_bytes"].as_f64().zip(memory["process_before_bytes"].as_f64()).map(|(a, b)| a - b);
+    Ok(Turn {
+        profiled: median("latency_ns")?,
+        unprofiled: median("unprofiled_latency_ns")?,
+        load_ns: report["load_ns"].as_f64(),
+        memory_bytes: grown,
+    })
 }
