@@ -31,9 +31,16 @@ const CRATES: &[May] = &[
         &["stratoscope-graph", "stratoscope-cpu-kernels", "stratoscope-gpu-kernels", "stratoscope-profiler"],
         &["stratoscope-formats"],
     ),
+    may("stratoscope-peers", &["stratoscope-graph", "stratoscope-profiler"], &[]),
     may(
         "stratoscope-studies",
-        &["stratoscope-graph", "stratoscope-formats", "stratoscope-engine", "stratoscope-profiler"],
+        &[
+            "stratoscope-graph",
+            "stratoscope-formats",
+            "stratoscope-engine",
+            "stratoscope-peers",
+            "stratoscope-profiler",
+        ],
         &[],
     ),
     may(
