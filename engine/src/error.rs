@@ -36,3 +36,13 @@ pub enum EngineError {
     #[error("{0}; the CPU can run this model: choose the device \"cpu\"")]
     Gpu(#[from] gpu_kernels::GpuError),
 }
+
+impl EngineError {
+    /// What stopped a node, described as in [`crate::op::describe`].
+    pub(crate) fn at(node: &str, why: OpError) -> EngineError {
+        match why {
+            OpError::Cancelled => EngineError::Cancelled,
+            why => EngineError::Node { node: node.to_owned(), why },
+        }
+    }
+}

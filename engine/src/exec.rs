@@ -6,11 +6,18 @@ use cpu_kernels::cast;
 use cpu_kernels::pool::Pool;
 use graph::{DType, Tensor};
 
-use crate::op::{Fact, Inputs, OpError, Operator, RunCx};
+use crate::op::{Env, Fact, Inputs, OpError, Operator, RunCx};
 use crate::tensor::{AlignedBytes, Input, OutData, Output, aligned};
 
 /// The facts of an operator's outputs, whether or not the inputs' shapes are known.
 pub(crate) fn infer(op: &dyn Operator, inputs: &[Option<Fact>]) -> Result<Vec<Fact>, OpError> {
+    if let Some(i) = inputs.iter().position(|f| f.as_ref().is_some_and(|f| !f.is_tensor()))
+        && !op.takes_any()
+    {
+        let absent = inputs[i].as_ref().and_then(|f| f.value.as_ref()).is_some_and(Tensor::is_absent);
+        let what = if absent { "an empty optional" } else { "a sequence" };
+        return Err(OpError::invalid(format!("input {i} is {what}, where a tensor is needed")));
+    }
     let view = Inputs(inputs);
     let facts = if inputs.iter().flatten().all(|f| f.shape.is_some()) {
         op.infer(&view)?
@@ -82,18 +89,17 @@ pub(crate) fn kind(d: DType) -> Result<cast::Kind, OpError> {
     })
 }
 
-/// Runs `op` on `inputs`; at most `limit` bytes are allocated for one output.
+/// Runs `op` on `inputs`; at most `env.limit` bytes are allocated for one output.
 pub(crate) fn run_op(
     op: &dyn Operator,
     inputs: &[Option<Tensor>],
     wanted: &[bool],
-    pool: &Pool,
+    env: Env<'_>,
     scratch: &mut Vec<f32>,
-    limit: usize,
 ) -> Result<Vec<Option<Tensor>>, OpError> {
     let facts: Vec<Option<Fact>> = inputs.iter().map(|t| t.clone().map(Fact::constant)).collect();
     let outs = infer(op, &facts)?;
-    run_inferred(op, inputs, outs, wanted, pool, scratch, limit)
+    run_inferred(op, inputs, outs, wanted, env, scratch)
 }
 
 /// Runs `op`, whose outputs are known to be `outs`.
@@ -102,10 +108,19 @@ pub(crate) fn run_inferred(
     inputs: &[Option<Tensor>],
     outs: Vec<Fact>,
     wanted: &[bool],
-    pool: &Pool,
+    env: Env<'_>,
     scratch: &mut Vec<f32>,
-    limit: usize,
 ) -> Result<Vec<Option<Tensor>>, OpError> {
+    // A view is the input itself, strings and sequences included.
+    if let (Some(from), Some(out)) = (op.view_of(), outs.first())
+        && let Some(Some(t)) = inputs.get(from)
+    {
+        let made = match &out.shape {
+            Some(shape) if t.is_tensor() => t.reshaped(shape.clone()).map_err(|e| OpError::invalid(e.to_string()))?,
+            _ => t.clone(),
+        };
+        return Ok(vec![Some(made)]);
+    }
     let narrow = op.widens() && inputs.iter().flatten().any(|t| is_narrow_float(t.dtype()));
     let mut held: Vec<Option<Tensor>> = Vec::with_capacity(inputs.len());
     for t in inputs {
@@ -132,13 +147,14 @@ pub(crate) fn run_inferred(
         let shape = f.shape.clone().unwrap_or_default();
         let want = wanted.get(i).copied().unwrap_or(false);
         let bytes = match &f.shape {
-            Some(s) if want => Some(crate::op::checked_numel(s).and_then(|n| dtype.bytes_for(n)).unwrap_or(usize::MAX)),
+            // Strings have no size: the operator hands them over.
+            Some(s) if want && dtype != DType::String => {
+                Some(crate::op::checked_numel(s).and_then(|n| dtype.bytes_for(n)).unwrap_or(usize::MAX))
+            }
             _ => None,
         };
-        if bytes.is_some_and(|b| b > limit) {
-            return Err(OpError::invalid(format!(
-                "an output of {dtype}{shape:?} is larger than the limit of {limit} bytes"
-            )));
+        if let Some(need) = bytes.filter(|&b| b > env.limit) {
+            return Err(OpError::Memory { need, limit: env.limit });
         }
         buffers.push(bytes.map(AlignedBytes::new));
         types.push((dtype, shape));
@@ -154,7 +170,7 @@ pub(crate) fn run_inferred(
     }
     // Unwanted tail outputs are left out, as in a plan.
     outputs.truncate(wanted.len().max(1));
-    let mut cx = RunCx { inputs: &views, outputs, taken: None, pool, scratch };
+    let mut cx = RunCx { inputs: &views, tensors: &held, outputs, taken: None, env, scratch };
     op.run(&mut cx)?;
 
     let owned: Vec<Option<Tensor>> = cx
@@ -179,7 +195,10 @@ pub(crate) fn run_inferred(
             (None, None) => None,
         };
         result.push(match made {
-            Some(t) if t.dtype() != kept[i] && is_narrow_float(kept[i]) => Some(narrow_to(&t, kept[i])?),
+            Some(t) if narrow && t.dtype() == DType::F32 && is_narrow_float(kept[i]) => Some(narrow_to(&t, kept[i])?),
+            Some(t) if t.is_tensor() && t.dtype() != kept[i] => {
+                return Err(OpError::invalid(format!("output {i} is {}, where {} was planned", t.dtype(), kept[i])));
+            }
             other => other,
         });
     }

@@ -1,6 +1,7 @@
 //! The seam of an operator: what one file in `ops/` implements.
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 
 use cpu_kernels::pool::Pool;
 use graph::{DType, Node, Tensor};
@@ -20,6 +21,17 @@ pub enum OpError {
     /// The model or its inputs are wrong.
     #[error("{0}")]
     Invalid(String),
+    /// What the data asks for is larger than the memory limit.
+    #[error("{need} bytes are needed, more than the memory limit of {limit} (--memory-limit)")]
+    Memory {
+        /// Bytes.
+        need: usize,
+        /// The limit in force.
+        limit: usize,
+    },
+    /// The user asked to stop.
+    #[error("cancelled")]
+    Cancelled,
 }
 
 impl OpError {
@@ -70,6 +82,16 @@ impl Fact {
     /// The number of elements, if the shape is known.
     pub fn numel(&self) -> Option<usize> {
         checked_numel(self.shape.as_ref()?)
+    }
+
+    /// True if the value is known to be a sequence or an empty optional.
+    pub fn is_tensor(&self) -> bool {
+        self.value.as_ref().is_none_or(Tensor::is_tensor)
+    }
+
+    /// True if the elements can have a place in the arena: a tensor of known shape whose elements have a size.
+    pub fn is_placeable(&self) -> bool {
+        self.shape.is_some() && self.dtype != DType::String && self.is_tensor()
     }
 
     /// The number of bytes, if the shape is known and the type has a size.
@@ -196,6 +218,12 @@ pub trait Operator: Send + Sync + fmt::Debug {
         None
     }
 
+    /// True if inputs may be sequences or empty optionals. Others never see one: the executor refuses. Such an operator asks
+    /// for [`RunCx::tensor`], and hands over sequences by [`RunCx::set`]; its facts for them are [`Fact::dynamic`].
+    fn takes_any(&self) -> bool {
+        false
+    }
+
     /// False if two runs on the same inputs may differ (random numbers): such a node is never folded.
     fn is_pure(&self) -> bool {
         true
@@ -235,12 +263,29 @@ pub struct OpDef {
     pub read: fn(&mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError>,
 }
 
+/// What a run is given from around it. An operator that runs a graph of its own hands it down.
+#[derive(Clone, Copy)]
+pub(crate) struct Env<'a> {
+    /// The threads to run on.
+    pub pool: &'a Pool,
+    /// Set when the user asks to stop.
+    pub cancel: &'a AtomicBool,
+    /// The most bytes that a tensor whose size depends on data may take.
+    pub limit: usize,
+    /// Whether the plans of bodies are fused.
+    pub fusion: bool,
+    /// How many bodies of If, Loop and Scan this is in.
+    pub depth: usize,
+}
+
 /// One call of [`Operator::run`]: inputs, outputs, threads, scratch.
 pub struct RunCx<'a> {
     pub(crate) inputs: &'a [Option<Input<'a>>],
+    /// The same inputs whole; empty in a step whose shapes were known when it was planned.
+    pub(crate) tensors: &'a [Option<Tensor>],
     pub(crate) outputs: Vec<Output<'a>>,
     pub(crate) taken: Option<usize>,
-    pub(crate) pool: &'a Pool,
+    pub(crate) env: Env<'a>,
     pub(crate) scratch: &'a mut Vec<f32>,
 }
 

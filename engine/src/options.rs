@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use graph::{DType, Dim, Graph};
+use graph::{DType, Dim, Graph, ValueKind};
 
 use crate::error::EngineError;
 use crate::op::Fact;
@@ -57,6 +57,9 @@ pub(crate) fn input_facts(graph: &Graph, options: &PlanOptions) -> Result<Vec<Fa
         .iter()
         .map(|&id| {
             let v = graph.value(id);
+            if let (true, Some(ty)) = (v.kind != ValueKind::Tensor, &v.ty) {
+                return Ok(Fact::dynamic(ty.dtype));
+            }
             if let Some((dtype, shape)) = options.shapes.get(&v.name) {
                 if let Some(t) = &v.ty
                     && t.dtype != *dtype

@@ -12,7 +12,7 @@ use crate::error::EngineError;
 use crate::exec;
 use crate::memory;
 use crate::needs::{MemoryNeeds, StepNeed, TensorNeed};
-use crate::op::{Cost, Fact, Inputs, Operator, describe};
+use crate::op::{Cost, Env, Fact, Inputs, Operator, describe};
 use crate::options::{PlanOptions, input_facts};
 use crate::passes;
 use crate::tensor::aligned;
@@ -114,6 +114,8 @@ pub struct Plan {
     pub weights_bytes: usize,
     /// The most bytes for one output whose size depends on data.
     pub limit: usize,
+    /// Whether nodes were fused.
+    pub fusion: bool,
     /// True where some weights were dequantised on load.
     pub simulated: bool,
 }
@@ -121,16 +123,26 @@ pub struct Plan {
 impl Plan {
     /// Plans a graph: binds dimensions, folds, fuses, packs weights, places tensors.
     pub fn new(graph: &Graph, options: &PlanOptions, pool: &Pool, cancel: &AtomicBool) -> Result<Plan, EngineError> {
-        let facts = input_facts(graph, options)?;
+        let limit = usize::try_from(options.memory_limit).unwrap_or(usize::MAX);
+        let env = Env { pool, cancel, limit, fusion: options.fusion, depth: 0 };
+        Plan::with_facts(graph, input_facts(graph, options)?, options, env)
+    }
+
+    /// As [`Plan::new`], for a graph of whose inputs just this is known.
+    pub(crate) fn with_facts(
+        graph: &Graph,
+        facts: Vec<Fact>,
+        options: &PlanOptions,
+        env: Env<'_>,
+    ) -> Result<Plan, EngineError> {
         let mut work = Work::new(graph.clone())?;
         for (id, fact) in graph.inputs.iter().zip(facts) {
             work.facts[id.index()] = Some(fact);
         }
-        let limit = usize::try_from(options.memory_limit).unwrap_or(usize::MAX);
-        passes::infer_and_fold(&mut work, pool, limit, cancel)?;
+        passes::infer_and_fold(&mut work, env)?;
         work.remove_dead();
         if options.fusion {
-            passes::fuse(&mut work);
+            passes::fuse(&mut work, options.pack);
         }
         let simulated = passes::apply_precision(&mut work, options.precision, options.pack);
         work.remove_dead();
@@ -184,7 +196,7 @@ impl<'a> Builder<'a> {
             let fail = |e| work.node_error(node, e);
             let in_facts = work.input_facts(node);
             let out_facts: Vec<Fact> = exec::infer(&*n.op, &in_facts).map_err(fail)?;
-            let static_shapes = in_facts.iter().flatten().chain(&out_facts).all(|f| f.shape.is_some());
+            let static_shapes = in_facts.iter().flatten().chain(&out_facts).all(Fact::is_placeable);
             let inputs: Vec<Option<ValueIx>> =
                 node.inputs.iter().map(|v| v.map(|v| self.value(work, v, None))).collect();
 
@@ -294,6 +306,7 @@ impl<'a> Builder<'a> {
             lifetimes,
             needs,
             limit: usize::try_from(self.options.memory_limit).unwrap_or(usize::MAX),
+            fusion: self.options.fusion,
             simulated,
         };
         plan.check();
@@ -433,6 +446,11 @@ impl Plan {
             ix = of;
         }
         ix
+    }
+
+    /// What its steps are given from around them.
+    pub(crate) fn env<'a>(&self, pool: &'a Pool, cancel: &'a AtomicBool, depth: usize) -> Env<'a> {
+        Env { pool, cancel, limit: self.limit, fusion: self.fusion, depth }
     }
 
     /// The place in the arena that a value's bytes have.

@@ -1,6 +1,7 @@
 //! Runs a plan on the CPU.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,10 +28,12 @@ pub struct Tapped<'a> {
     pub outputs: Vec<Option<Input<'a>>>,
 }
 
-/// A plan with its arena, ready to run again and again on the CPU.
-pub struct Session {
+/// A plan with its arena, ready to run again and again on the CPU. The pool is shared, or borrowed where a session runs within a
+/// step of another one.
+pub struct Session<P = Arc<Pool>> {
     plan: Arc<Plan>,
-    pool: Arc<Pool>,
+    pool: P,
+    depth: usize,
     arena: AlignedBytes,
     dynamic: Vec<Option<Tensor>>,
     fed: Vec<Tensor>,
@@ -40,9 +43,16 @@ pub struct Session {
 impl Session {
     /// Allocates what the plan needs.
     pub fn new(plan: Arc<Plan>, pool: Arc<Pool>) -> Session {
+        Session::within(plan, pool, 0)
+    }
+}
+
+impl<P: Deref<Target = Pool>> Session<P> {
+    /// A session that is in `depth` bodies.
+    pub(crate) fn within(plan: Arc<Plan>, pool: P, depth: usize) -> Self {
         let arena = AlignedBytes::new(plan.arena_bytes);
         let dynamic = vec![None; plan.values.len()];
-        Session { plan, pool, arena, dynamic, fed: Vec::new(), scratch: Vec::new() }
+        Session { plan, pool, depth, arena, dynamic, fed: Vec::new(), scratch: Vec::new() }
     }
 
     /// The plan.
@@ -58,6 +68,17 @@ impl Session {
     /// Sets the inputs for the runs to come.
     pub fn feed(&mut self, inputs: &HashMap<String, Tensor>) -> Result<(), EngineError> {
         self.fed = fed_in_order(&self.plan, inputs)?;
+        Ok(())
+    }
+
+    /// As [`Session::feed`], with the inputs in the plan's order.
+    pub(crate) fn feed_in_order(&mut self, inputs: Vec<Tensor>) -> Result<(), EngineError> {
+        let (have, want) = (inputs.len(), self.plan.inputs.len());
+        if have != want {
+            return Err(EngineError::Input(format!("{have} inputs where {want} are declared")));
+        }
+        let values = self.plan.inputs.iter().map(|&v| &self.plan.values[v]);
+        self.fed = values.zip(inputs).map(|(v, t)| checked(v, &t)).collect::<Result<_, _>>()?;
         Ok(())
     }
 
@@ -89,7 +110,7 @@ impl Session {
                 Some(_) => step.original_inputs.iter().map(|v| v.and_then(|v| self.tensor(v))).collect(),
                 None => Vec::new(),
             };
-            self.step(&plan, step)?;
+            self.step(&plan, step, cancel)?;
             if let Some(track) = track {
                 let end = rec.now_ns();
                 rec.layer(track, LayerId(i as u32), start, end, Quality::Cpu);
@@ -106,21 +127,22 @@ impl Session {
         Ok(())
     }
 
-    fn step(&mut self, plan: &Plan, step: &Step) -> Result<(), EngineError> {
-        let fail = |why| EngineError::Node { node: step.node.clone(), why };
+    fn step(&mut self, plan: &Plan, step: &Step, cancel: &AtomicBool) -> Result<(), EngineError> {
+        let fail = |why| EngineError::at(&step.node, why);
+        let env = plan.env(&self.pool, cancel, self.depth);
         let widen = step.op.widens() && self.has_narrow(step);
         if step.dynamic || widen {
             let inputs: Vec<Option<Tensor>> = step.inputs.iter().map(|v| v.and_then(|v| self.tensor(v))).collect();
             let wanted: Vec<bool> = step.outputs.iter().map(Option::is_some).collect();
-            let (op, pool, scratch) = (&*step.op, &self.pool, &mut self.scratch);
+            let (op, scratch) = (&*step.op, &mut self.scratch);
             let outs = if step.dynamic {
-                exec::run_op(op, &inputs, &wanted, pool, scratch, plan.limit)
+                exec::run_op(op, &inputs, &wanted, env, scratch)
             } else {
                 // A prepared operator no longer sees the weights that it absorbed, so it is not asked for shapes again.
                 let fact =
                     |v: &Option<ValueIx>| v.map_or(Fact::new(DType::F32, vec![]), |v| plan.values[v].fact.clone());
                 let facts = step.outputs.iter().map(fact).collect();
-                exec::run_inferred(op, &inputs, facts, &wanted, pool, scratch, plan.limit)
+                exec::run_inferred(op, &inputs, facts, &wanted, env, scratch)
             }
             .map_err(fail)?;
             for (v, t) in step.outputs.iter().zip(outs) {
@@ -173,8 +195,8 @@ impl Session {
                 _ => None,
             });
         }
-        let mut cx =
-            RunCx { inputs: &inputs, outputs, taken: step.in_place, pool: &self.pool, scratch: &mut self.scratch };
+        let (taken, scratch) = (step.in_place, &mut self.scratch);
+        let mut cx = RunCx { inputs: &inputs, tensors: &[], outputs, taken, env, scratch };
         step.op.run(&mut cx).map_err(fail)
     }
 
@@ -192,7 +214,7 @@ impl Session {
             Place::Constant(t) => Some(Input { dtype: fact.dtype, shape: shape?, data: t.bytes() }),
             Place::Input(i) => {
                 let t = self.fed.get(*i)?;
-                Some(Input { dtype: t.dtype(), shape: shape?, data: t.bytes() })
+                Some(Input { dtype: t.dtype(), shape: shape.unwrap_or(t.shape()), data: t.bytes() })
             }
             Place::Arena { offset, bytes } => {
                 Some(Input { dtype: fact.dtype, shape: shape?, data: &self.arena.as_slice()[*offset..offset + bytes] })
@@ -255,11 +277,11 @@ impl Session {
             .collect();
         let wanted: Vec<bool> = s.outputs.iter().map(Option::is_some).collect();
         let facts: Vec<Option<Fact>> = inputs.iter().map(|t| t.clone().map(Fact::constant)).collect();
+        let never = AtomicBool::new(false);
+        let env = self.plan.env(&self.pool, &never, self.depth);
         exec::infer(&*s.original, &facts)
-            .and_then(|outs| {
-                exec::run_inferred(&*s.op, &kept, outs, &wanted, &self.pool, &mut self.scratch, self.plan.limit)
-            })
-            .map_err(|why| EngineError::Node { node: s.node.clone(), why })
+            .and_then(|outs| exec::run_inferred(&*s.op, &kept, outs, &wanted, env, &mut self.scratch))
+            .map_err(|why| EngineError::at(&s.node, why))
     }
 }
 
@@ -275,17 +297,25 @@ pub(crate) fn fed_in_order(plan: &Plan, inputs: &HashMap<String, Tensor>) -> Res
     plan.inputs
         .iter()
         .map(|&v| {
-            let PlanValue { name, fact, .. } = &plan.values[v];
+            let value = &plan.values[v];
+            let name = &value.name;
             let t = inputs.get(name).ok_or_else(|| EngineError::Input(format!("input \"{name}\" is missing")))?;
-            let shape = fact.shape.as_deref().unwrap_or(&[]);
-            if t.dtype() != fact.dtype || t.shape() != shape {
-                let (have, want) = (t.dtype(), fact.dtype);
-                return Err(EngineError::Input(format!(
-                    "input \"{name}\" is {have}{:?}, the plan wants {want}{shape:?}",
-                    t.shape()
-                )));
-            }
-            Ok(aligned(t))
+            checked(value, t)
         })
         .collect()
+}
+
+/// What is fed for an input, checked and aligned. A shape that the plan leaves open may be any, and then it may be a sequence.
+fn checked(value: &PlanValue, t: &Tensor) -> Result<Tensor, EngineError> {
+    let PlanValue { name, fact, .. } = value;
+    let fits = match &fact.shape {
+        Some(shape) => t.is_tensor() && t.shape() == shape.as_slice(),
+        None => true,
+    };
+    if t.dtype() != fact.dtype || !fits {
+        let (have, want) = (t.dtype(), fact.dtype);
+        let (had, wanted) = (t.shape(), fact.shape.as_deref().unwrap_or(&[]));
+        return Err(EngineError::Input(format!("input \"{name}\" is {have}{had:?}, the plan wants {want}{wanted:?}")));
+    }
+    Ok(aligned(t))
 }

@@ -1,6 +1,7 @@
 //! What an operator sees at run time: borrowed inputs, and outputs in the arena.
 
 use std::borrow::Cow;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use graph::{DType, Element, Tensor};
@@ -65,6 +66,9 @@ impl<'a> Input<'a> {
 
 /// A tensor whose bytes may be misaligned in its file, made readable.
 pub(crate) fn aligned(t: &Tensor) -> Tensor {
+    if t.bytes().is_empty() {
+        return t.clone();
+    }
     let size = t.dtype().bits().map_or(1, |b| (b as usize / 8).clamp(1, 8));
     if (t.bytes().as_ptr() as usize).is_multiple_of(size) {
         return t.clone();
@@ -107,7 +111,46 @@ pub(crate) enum OutData<'a> {
 impl<'a> RunCx<'a> {
     /// The threads to run on.
     pub fn pool(&self) -> &'a Pool {
-        self.pool
+        self.env.pool
+    }
+
+    /// Fails if `bytes` are more than what one tensor may take. To be asked before an allocation whose size depends on data;
+    /// `None` (an overflow) is too much as well.
+    pub fn check_bytes(&self, bytes: Option<usize>) -> Result<usize, OpError> {
+        match (bytes, self.env.limit) {
+            (Some(b), limit) if b <= limit => Ok(b),
+            (need, limit) => Err(OpError::Memory { need: need.unwrap_or(usize::MAX), limit }),
+        }
+    }
+
+    /// Fails if the user asked to stop. To be asked in each round of a loop that may be long.
+    pub fn check_cancel(&self) -> Result<(), OpError> {
+        if self.env.cancel.load(Ordering::Relaxed) { Err(OpError::Cancelled) } else { Ok(()) }
+    }
+
+    /// The whole of an input that must be there: strings, sequences, empty optionals. Only steps of unknown shapes have it;
+    /// one that reads strings, or whose outputs are [`crate::op::Fact::dynamic`], is such a step.
+    pub fn tensor(&self, i: usize) -> Result<&'a Tensor, OpError> {
+        self.get_tensor(i).ok_or_else(|| OpError::invalid(format!("input {i} is missing")))
+    }
+
+    /// As [`RunCx::tensor`], for an input that may be left out.
+    pub fn get_tensor(&self, i: usize) -> Option<&'a Tensor> {
+        self.tensors.get(i)?.as_ref()
+    }
+
+    /// The strings of an input that must be there.
+    pub fn strings(&self, i: usize) -> Result<&'a [Bytes], OpError> {
+        let t = self.tensor(i)?;
+        match t.dtype() {
+            DType::String if t.is_tensor() => Ok(t.strings()),
+            other => Err(OpError::invalid(format!("input {i} must be strings, it is {other}"))),
+        }
+    }
+
+    /// The tensors of an input that must be a sequence.
+    pub fn items(&self, i: usize) -> Result<&'a [Tensor], OpError> {
+        self.tensor(i)?.items().ok_or_else(|| OpError::invalid(format!("input {i} must be a sequence")))
     }
 
     /// Listed inputs, the left-out ones included.
@@ -182,14 +225,14 @@ impl<'a> RunCx<'a> {
             OutData::Placed(b) => bytemuck::try_cast_slice_mut(b).map_err(|e| OpError::invalid(e.to_string()))?,
             _ => return Err(OpError::invalid("output 0 has no place")),
         };
-        Ok(Parts { inputs: self.inputs, out, scratch: self.scratch, pool: self.pool })
+        Ok(Parts { inputs: self.inputs, out, scratch: self.scratch, pool: self.env.pool })
     }
 
     /// Hands over an output whose shape the operator alone can tell.
     pub fn set(&mut self, i: usize, t: Tensor) -> Result<(), OpError> {
         match &mut self.outputs[i].data {
             OutData::Own(slot) => *slot = Some(t),
-            OutData::Placed(b) if b.len() == t.bytes().len() => b.copy_from_slice(t.bytes()),
+            OutData::Placed(b) if t.is_tensor() && b.len() == t.bytes().len() => b.copy_from_slice(t.bytes()),
             OutData::Placed(_) => return Err(OpError::invalid(format!("output {i} has another size than planned"))),
             OutData::Unwanted => {}
         }

@@ -149,7 +149,7 @@ impl Work {
 
     /// A new constant.
     pub fn add_constant(&mut self, name: &str, t: Tensor) -> ValueId {
-        let id = self.graph.add_value(Value { name: name.to_owned(), ty: None, constant: Some(t.clone()) });
+        let id = self.graph.add_value(Value { name: name.to_owned(), constant: Some(t.clone()), ..Value::default() });
         self.facts.push(Some(Fact::constant(t)));
         self.producer.push(None);
         self.readers.push(Vec::new());
@@ -240,7 +240,7 @@ impl Work {
 
     /// An error that names a node.
     pub fn node_error(&self, node: &Node, why: crate::op::OpError) -> EngineError {
-        EngineError::Node { node: describe(node, opset_of(&self.graph, node)), why }
+        EngineError::at(&describe(node, opset_of(&self.graph, node)), why)
     }
 }
 

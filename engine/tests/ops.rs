@@ -66,7 +66,7 @@ impl One {
             let shape = t.shape().iter().map(|&d| Dim::Known(d)).collect();
             let ty = Some(TensorType { dtype: t.dtype(), shape: Some(shape) });
             let fixed = self.constant.contains(&i);
-            let id = g.add_value(Value { name: format!("in{i}"), ty, constant: fixed.then(|| t.clone()) });
+            let id = g.add_value(Value { name: format!("in{i}"), ty, constant: fixed.then(|| t.clone()), ..Value::default() });
             if !fixed {
                 g.inputs.push(id);
                 fed.insert(format!("in{i}"), t.clone());
@@ -74,7 +74,7 @@ impl One {
             ids.push(Some(id));
         }
         for o in 0..self.outputs {
-            let id = g.add_value(Value { name: format!("out{o}"), ty: None, constant: None });
+            let id = g.add_value(Value { name: format!("out{o}"), ..Value::default() });
             g.outputs.push(id);
         }
         g.nodes.push(Node {

@@ -24,13 +24,29 @@ macro_rules! id {
 id!(/** An index into [`Graph::values`]. */ ValueId);
 id!(/** An index into [`Graph::nodes`]. */ NodeId);
 
-/// A named tensor that flows through the graph.
+/// What a value may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ValueKind {
+    /// A tensor.
+    #[default]
+    Tensor,
+    /// A sequence of tensors.
+    Sequence,
+    /// A tensor or nothing.
+    Optional,
+    /// A sequence of tensors or nothing.
+    OptionalSequence,
+}
+
+/// A named value that flows through the graph.
 #[derive(Clone, Debug, Default)]
 pub struct Value {
     /// The name in the file.
     pub name: String,
-    /// The declared or inferred type, if any.
+    /// The declared or inferred type, if any: for a sequence that of its tensors.
     pub ty: Option<TensorType>,
+    /// Whether it is a tensor at all, as far as declared.
+    pub kind: ValueKind,
     /// The constant that it holds (an initializer or the result of folding), if any.
     pub constant: Option<Tensor>,
 }

@@ -9,6 +9,6 @@ mod tensor;
 mod types;
 
 pub use dtype::DType;
-pub use graph::{Attr, Graph, Model, Node, NodeId, Value, ValueId};
+pub use graph::{Attr, Graph, Model, Node, NodeId, Value, ValueId, ValueKind};
 pub use tensor::{Element, Tensor, TensorError};
 pub use types::{Dim, TensorType};

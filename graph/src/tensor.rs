@@ -1,6 +1,8 @@
-//! Tensors: an element type, a shape, and shared bytes.
+//! Tensors: an element type, a shape, and shared bytes. A sequence of tensors and an empty optional are held in one too, so that
+//! whatever flows through a graph has one type.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytemuck::{AnyBitPattern, NoUninit};
 use bytes::Bytes;
@@ -19,16 +21,20 @@ pub enum TensorError {
     Strings { shape: Vec<usize>, need: usize, have: usize },
     #[error("expected {want}, found {have}")]
     DType { want: DType, have: DType },
+    #[error("a sequence or an empty optional has no shape to change")]
+    NoTensor,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum Data {
     /// Little-endian elements, C order; sub-byte types packed low bits first. May be misaligned when mapped from a file.
     Bytes(Bytes),
-    Strings(std::sync::Arc<[Bytes]>),
+    Strings(Arc<[Bytes]>),
+    Sequence(Arc<[Tensor]>),
+    Absent,
 }
 
-/// A dense tensor in C order. Cloning shares the bytes.
+/// A dense tensor in C order, a sequence of tensors, or an empty optional. Cloning shares the bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     dtype: DType,
@@ -63,6 +69,16 @@ impl Tensor {
             return Err(TensorError::Strings { shape, need, have: strings.len() });
         }
         Ok(Tensor { dtype: DType::String, shape, data: Data::Strings(strings.into()) })
+    }
+
+    /// A sequence, whose element type is `dtype` and whose shape is its length.
+    pub fn sequence(dtype: DType, items: Vec<Tensor>) -> Self {
+        Tensor { dtype, shape: vec![items.len()], data: Data::Sequence(items.into()) }
+    }
+
+    /// An optional value that holds nothing. (One that holds something is that value.)
+    pub fn absent(dtype: DType) -> Self {
+        Tensor { dtype, shape: vec![0], data: Data::Absent }
     }
 
     /// A tensor that owns `values`. Panics if the lengths disagree: for values the program made itself.
@@ -101,15 +117,43 @@ impl Tensor {
         static EMPTY: Bytes = Bytes::new();
         match &self.data {
             Data::Bytes(b) => b,
-            Data::Strings(_) => &EMPTY,
+            _ => &EMPTY,
+        }
+    }
+
+    /// The tensors of a sequence; `None` for anything else.
+    pub fn items(&self) -> Option<&[Tensor]> {
+        match &self.data {
+            Data::Sequence(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// True for an empty optional.
+    pub fn is_absent(&self) -> bool {
+        matches!(self.data, Data::Absent)
+    }
+
+    /// True for what is neither a sequence nor an empty optional.
+    pub fn is_tensor(&self) -> bool {
+        matches!(self.data, Data::Bytes(_) | Data::Strings(_))
+    }
+
+    /// The bytes held, those of strings and of the tensors of a sequence included.
+    pub fn held_bytes(&self) -> usize {
+        match &self.data {
+            Data::Bytes(b) => b.len(),
+            Data::Strings(s) => s.iter().map(|s| s.len() + size_of::<Bytes>()).sum(),
+            Data::Sequence(items) => items.iter().map(|t| t.held_bytes() + size_of::<Tensor>()).sum(),
+            Data::Absent => 0,
         }
     }
 
     /// The strings (empty for other types).
     pub fn strings(&self) -> &[Bytes] {
         match &self.data {
-            Data::Bytes(_) => &[],
             Data::Strings(s) => s,
+            _ => &[],
         }
     }
 
@@ -129,7 +173,14 @@ impl Tensor {
     pub fn reshaped(&self, shape: Vec<usize>) -> Result<Self, TensorError> {
         match &self.data {
             Data::Bytes(b) => Tensor::new(self.dtype, shape, b.clone()),
-            Data::Strings(s) => Tensor::from_strings(shape, s.to_vec()),
+            Data::Strings(s) => {
+                let need = numel(DType::String, &shape)?;
+                if need != s.len() {
+                    return Err(TensorError::Strings { shape, need, have: s.len() });
+                }
+                Ok(Tensor { dtype: self.dtype, shape, data: self.data.clone() })
+            }
+            Data::Sequence(_) | Data::Absent => Err(TensorError::NoTensor),
         }
     }
 
@@ -181,6 +232,19 @@ mod tests {
         assert!(Tensor::new(DType::F32, vec![0, usize::MAX, 2], Bytes::new()).is_err());
         assert!(Tensor::new(DType::F32, vec![0, 7], Bytes::new()).unwrap().is_empty());
         assert!(Tensor::from_strings(vec![2], vec![Bytes::new()]).is_err());
+    }
+
+    #[test]
+    fn sequences_and_absent_values_have_no_elements() {
+        let pair = Tensor::sequence(DType::F32, vec![Tensor::scalar(1f32), Tensor::from_vec(&[2], vec![1f32, 2.0])]);
+        assert_eq!((pair.shape(), pair.items().map(<[_]>::len), pair.is_tensor()), (&[2][..], Some(2), false));
+        assert!(pair.bytes().is_empty() && pair.held_bytes() >= 12);
+        assert_eq!(pair.reshaped(vec![2, 1]), Err(TensorError::NoTensor));
+        let nothing = Tensor::absent(DType::I64);
+        assert!(nothing.is_absent() && nothing.items().is_none() && nothing.is_empty());
+        let s = Tensor::from_strings(vec![2], vec!["a".into(), "b".into()]).unwrap();
+        assert_eq!(s.reshaped(vec![2, 1]).unwrap().strings(), s.strings());
+        assert!(s.reshaped(vec![3]).is_err() && s.is_tensor());
     }
 
     #[test]

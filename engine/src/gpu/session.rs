@@ -203,7 +203,7 @@ impl GpuSession {
             }
             match s {
                 Segment::Gpu { steps, commands, uploads } => self.run_gpu(&plan, steps, commands, uploads, rec),
-                Segment::Cpu { step, downloads } => self.run_cpu(&plan, *step, downloads, rec),
+                Segment::Cpu { step, downloads } => self.run_cpu(&plan, *step, downloads, rec, cancel),
             }
         });
         self.segments = segments;
@@ -268,14 +268,16 @@ impl GpuSession {
         step: usize,
         downloads: &[ValueIx],
         rec: &mut Recorder,
+        cancel: &AtomicBool,
     ) -> Result<(), EngineError> {
         self.download(plan, downloads, rec)?;
         let s = &plan.steps[step];
         let start = rec.now_ns();
         let inputs: Vec<Option<Tensor>> = s.inputs.iter().map(|v| v.and_then(|v| self.host_tensor(plan, v))).collect();
         let wanted: Vec<bool> = s.outputs.iter().map(Option::is_some).collect();
-        let outs = exec::run_op(&*s.op, &inputs, &wanted, &self.pool, &mut self.scratch, plan.limit)
-            .map_err(|why| EngineError::Node { node: s.node.clone(), why })?;
+        let env = plan.env(&self.pool, cancel, 0);
+        let outs = exec::run_op(&*s.op, &inputs, &wanted, env, &mut self.scratch)
+            .map_err(|why| EngineError::at(&s.node, why))?;
         for (v, t) in s.outputs.iter().zip(outs) {
             if let Some(v) = v {
                 self.host[*v] = t;

@@ -52,6 +52,9 @@ impl Operator for Identity {
             refuse_training(inputs.ints(2)?, ratio.and_then(|r| r.first().copied()))?;
         }
         let x = inputs.need(0)?;
+        if !x.is_tensor() {
+            return Ok(vec![Fact::dynamic(x.dtype)]);
+        }
         let mut out = vec![Fact::new(x.dtype, x.shape.clone().unwrap_or_default())];
         if self.mask {
             out.push(Fact::new(DType::Bool, x.shape.clone().unwrap_or_default()));
@@ -63,6 +66,10 @@ impl Operator for Identity {
         let mut out = vec![inputs.need(0)?.dtype];
         out.extend(self.mask.then_some(DType::Bool));
         Ok(out)
+    }
+
+    fn takes_any(&self) -> bool {
+        self.view_of().is_some()
     }
 
     fn view_of(&self) -> Option<usize> {

@@ -1,27 +1,20 @@
 //! Shape inference from the inputs' facts, and constant folding on the way.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use cpu_kernels::pool::Pool;
+use std::sync::atomic::Ordering;
 
 use crate::error::EngineError;
 use crate::exec;
-use crate::op::Fact;
+use crate::op::{Env, Fact};
 use crate::work::Work;
 
 /// A constant larger than this is left to the run, unless its inputs are as large: folding must not blow a model up.
 const LARGE: usize = 1 << 20;
 
 /// Infers every value's fact in order, and replaces nodes whose inputs are all constant by their results.
-pub(crate) fn infer_and_fold(
-    work: &mut Work,
-    pool: &Pool,
-    limit: usize,
-    cancel: &AtomicBool,
-) -> Result<(), EngineError> {
+pub(crate) fn infer_and_fold(work: &mut Work, env: Env<'_>) -> Result<(), EngineError> {
     let mut scratch = Vec::new();
     for ix in 0..work.nodes.len() {
-        if cancel.load(Ordering::Relaxed) {
+        if env.cancel.load(Ordering::Relaxed) {
             return Err(EngineError::Cancelled);
         }
         let Some(n) = work.nodes[ix].clone() else { continue };
@@ -53,8 +46,8 @@ pub(crate) fn infer_and_fold(
         if constant && small {
             let wanted: Vec<bool> = n.node.outputs.iter().map(Option::is_some).collect();
             let tensors: Vec<_> = inputs.iter().map(|f| f.as_ref().and_then(|f| f.value.clone())).collect();
-            let made = exec::run_op(&*n.op, &tensors, &wanted, pool, &mut scratch, limit)
-                .map_err(|e| work.node_error(&n.node, e))?;
+            let made =
+                exec::run_op(&*n.op, &tensors, &wanted, env, &mut scratch).map_err(|e| work.node_error(&n.node, e))?;
             for (v, t) in n.node.outputs.iter().zip(made) {
                 if let (Some(v), Some(t)) = (v, t) {
                     work.facts[v.index()] = Some(Fact::constant(t));

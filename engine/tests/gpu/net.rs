@@ -84,7 +84,7 @@ impl Net {
     fn value(&mut self, name: String, t: &Tensor, held: bool) -> ValueId {
         let shape = t.shape().iter().map(|&d| Dim::Known(d)).collect();
         let ty = Some(TensorType { dtype: t.dtype(), shape: Some(shape) });
-        self.graph.add_value(Value { name, ty, constant: held.then(|| t.clone()) })
+        self.graph.add_value(Value { name, ty, constant: held.then(|| t.clone()), ..Value::default() })
     }
 
     /// A value that the caller gives.
@@ -113,7 +113,7 @@ impl Net {
         let made: Vec<ValueId> = (0..outputs)
             .map(|_| {
                 let name = format!("made{}", self.graph.values.len());
-                self.graph.add_value(Value { name, ty: None, constant: None })
+                self.graph.add_value(Value { name, ..Value::default() })
             })
             .collect();
         self.graph.nodes.push(Node {
