@@ -19,7 +19,7 @@ pub struct Entry {
     pub model_path: String,
     /// A hash of its content; empty if unknown.
     pub model_hash: String,
-    /// The device in words.
+    /// The device in words, and the engine where it was another's.
     pub device: String,
     /// `cpu` or `gpu`.
     pub device_kind: String,
@@ -73,7 +73,7 @@ impl Entry {
             model: meta.model.clone(),
             model_path: meta.model_path.clone(),
             model_hash: meta.model_hash.clone(),
-            device: meta.device.clone(),
+            device: meta.ran_on(),
             device_kind: meta.device_kind.clone(),
             threads: meta.threads,
             precision: meta.precision.clone(),

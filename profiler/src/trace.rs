@@ -63,6 +63,10 @@ pub struct Meta {
     pub model_path: String,
     /// The program (and version) that measured: `stratoscope 0.1.0`.
     pub producer: String,
+    /// The engine that ran the model, if it is not the producer's own: `ONNX Runtime 1.32.0`.
+    pub engine: String,
+    /// Options of that engine that were set, by name.
+    pub engine_options: BTreeMap<String, String>,
     /// A hash of the model file's content in hexadecimal, to know it again; empty if unknown.
     pub model_hash: String,
     /// The device in words: `CPU AMD EPYC (AVX2), 2 threads`.
@@ -551,6 +555,21 @@ pub struct TaskAccuracy {
     pub higher_is_better: bool,
     /// 95% interval of the difference `value - reference`, if it applies.
     pub difference_interval: Option<(f64, f64)>,
+}
+
+impl Meta {
+    /// The device, and the engine with its options where another than the producer's own ran: what a latency is of.
+    pub fn ran_on(&self) -> String {
+        let mut text = self.device.clone();
+        for part in
+            std::iter::once(self.engine.clone()).chain(self.engine_options.iter().map(|(n, v)| format!("{n}={v}")))
+        {
+            if !part.is_empty() {
+                text = if text.is_empty() { part } else { format!("{text}, {part}") };
+            }
+        }
+        text
+    }
 }
 
 impl Trace {

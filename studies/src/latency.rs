@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use graph::{Model, Tensor};
-use profiler::{LayerId, Memory, MemoryClass, Recorder, Summary, TensorLife, Trace};
+use profiler::{LayerId, Memory, MemoryClass, Recorder, TensorLife, Trace};
 
 use crate::devices::ResidentMemory;
+use crate::engines::EngineChoice;
 use crate::inputs::{default_dims, make_inputs};
+use crate::pace::Pace;
+use crate::peer;
 use crate::runner::{Executor, Runner, Wanted};
-use crate::settings::{Budget, Control, Settings, StudyError};
+use crate::settings::{Control, Settings, StudyError};
 use crate::structure::{model_hash, source_nodes};
 
 /// What a profile yields.
@@ -23,13 +26,18 @@ pub struct Profiled {
 }
 
 /// Resident memory is read no more often than this: reading it costs tens of microseconds.
-const MEMORY_EVERY: Duration = Duration::from_millis(50);
-
-/// A budget in seconds ends early once the median is known this well: MAD / sqrt(runs) below this share of it.
-const SETTLED: f64 = 0.002;
+pub(crate) const MEMORY_EVERY: Duration = Duration::from_millis(50);
 
 /// Measures a model: runs it with and without recording in turn, after warm-up runs that are set apart.
 pub fn profile(model: &Arc<Model>, settings: &Settings, control: &Control) -> Result<Profiled, StudyError> {
+    match &settings.engine {
+        EngineChoice::Own => own(model, settings, control),
+        EngineChoice::OnnxRuntime { library } => peer::onnxruntime(model, library.as_deref(), settings, control),
+        EngineChoice::External(command) => peer::external(model, command, settings, control),
+    }
+}
+
+fn own(model: &Arc<Model>, settings: &Settings, control: &Control) -> Result<Profiled, StudyError> {
     let mut resident = ResidentMemory::new();
     let before = resident.bytes();
     let mut rec = Recorder::new(Instant::now());
@@ -76,39 +84,12 @@ fn measure(
         runner.run(rec, control)?;
         rec.end_run();
     }
-    let start = Instant::now();
-    let mut sampled = start - MEMORY_EVERY;
-    let mut reported = start;
-    let mut done = 0u32;
+    let mut sampled = Instant::now() - MEMORY_EVERY;
     let mut unprofiled: Vec<u64> = Vec::new();
-    control.step("Measuring", Some(0.0), None)?;
-    loop {
-        let elapsed = start.elapsed();
-        let (fraction, left) = match settings.budget {
-            Budget::Runs(n) => {
-                let share = done as f32 / n.max(1) as f32;
-                let left = (done > 0).then(|| elapsed.mul_f32((n.saturating_sub(done)) as f32 / done as f32));
-                (share, left)
-            }
-            Budget::Seconds(s) => {
-                let total = Duration::from_secs_f64(s.clamp(0.01, 86_400.0));
-                ((elapsed.as_secs_f32() / total.as_secs_f32()).min(1.0), Some(total.saturating_sub(elapsed)))
-            }
-        };
-        let enough = done >= 3 && (fraction >= 1.0 || (done >= 30 && settled(&unprofiled)));
-        let stop = match settings.budget {
-            Budget::Runs(n) => done >= n.max(1),
-            Budget::Seconds(_) => enough,
-        };
-        if stop {
-            break;
-        }
-        if reported.elapsed() > Duration::from_millis(100) {
-            control.step("Measuring", Some(fraction), left)?;
-            reported = Instant::now();
-        }
+    let mut pace = Pace::new(settings.budget);
+    while pace.goes_on(&unprofiled, control)? {
         // The order alternates, so that neither kind always follows the other.
-        for recorded in [done.is_multiple_of(2), !done.is_multiple_of(2)] {
+        for recorded in pace.order() {
             if recorded {
                 rec.begin_run(false);
                 runner.run(rec, control)?;
@@ -119,7 +100,6 @@ fn measure(
                 unprofiled.push(at.elapsed().as_nanos() as u64);
             }
         }
-        done += 1;
         if sampled.elapsed() >= MEMORY_EVERY {
             let now = rec.now_ns();
             rec.counter("Process resident memory", "bytes", now, resident.bytes() as f64);
@@ -130,19 +110,13 @@ fn measure(
     Ok(settings.warmup)
 }
 
-fn settled(latencies: &[u64]) -> bool {
-    let Some(s) = Summary::of(latencies) else { return false };
-    let median = s.median;
-    median > 0.0 && s.mad / (latencies.len() as f64).sqrt() < SETTLED * median
-}
-
 pub(crate) fn shapes_of(
     inputs: &HashMap<String, Tensor>,
 ) -> std::collections::BTreeMap<String, (graph::DType, Vec<usize>)> {
     inputs.iter().map(|(n, t)| (n.clone(), (t.dtype(), t.shape().to_vec()))).collect()
 }
 
-fn type_of(t: &Tensor) -> String {
+pub(crate) fn type_of(t: &Tensor) -> String {
     graph::TensorType::known(t.dtype(), t.shape()).to_string()
 }
 
@@ -154,19 +128,24 @@ pub(crate) fn describe(
     inputs: &HashMap<String, Tensor>,
     meta: &mut profiler::Meta,
 ) {
+    describe_model(model, inputs, meta);
+    meta.device = runner.device.clone();
+    meta.device_kind = if runner.is_gpu() { "gpu" } else { "cpu" }.into();
+    meta.threads = if runner.is_gpu() { 0 } else { runner.threads as u32 };
+    meta.precision = settings.precision.name().into();
+    meta.simulated_precision = runner.plan.simulated;
+    meta.fusion = settings.fusion;
+    meta.warnings = runner.warnings.clone();
+}
+
+/// Fills in what does not depend on the engine.
+pub(crate) fn describe_model(model: &Model, inputs: &HashMap<String, Tensor>, meta: &mut profiler::Meta) {
     meta.model = short_name(model);
     meta.model_hash = model_hash(&model.graph);
     meta.model_path = model.path.display().to_string();
     meta.producer = format!("stratoscope {}", env!("CARGO_PKG_VERSION"));
-    meta.device = runner.device.clone();
-    meta.device_kind = if runner.is_gpu() { "gpu" } else { "cpu" }.into();
-    meta.threads = if runner.is_gpu() { 0 } else { runner.threads as u32 };
     meta.cores = crate::devices::cpu().cores as u32;
-    meta.precision = settings.precision.name().into();
-    meta.simulated_precision = runner.plan.simulated;
-    meta.fusion = settings.fusion;
     meta.parameters = model.graph.parameter_count();
-    meta.warnings = runner.warnings.clone();
     let graph = &model.graph;
     meta.inputs = graph
         .inputs

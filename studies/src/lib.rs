@@ -6,14 +6,18 @@ mod accuracy;
 mod cache_sizes;
 pub mod ceilings;
 mod devices;
+mod engines;
 mod evaluation;
 mod inputs;
 mod inspect;
 mod latency;
 mod overlay;
+mod pace;
+mod peer;
 mod runner;
 pub mod samples;
 mod settings;
+mod side_by_side;
 mod structure;
 pub mod verify;
 mod what_if;
@@ -25,11 +29,15 @@ use graph::Model;
 
 pub use accuracy::accuracy;
 pub use devices::{Device, devices};
+pub use engines::EngineChoice;
 pub use inputs::{default_dims, make_inputs};
 pub use inspect::{InputInfo, Inspection, NodeInfo, inspect};
 pub use latency::{Profiled, profile};
-pub use overlay::{OverlayReport, overlay};
-pub use settings::{Budget, Control, DeviceChoice, Fill, Precision, Progress, Settings, StudyError};
+pub use overlay::{OverlayReport, overlay, overlay_optimised};
+pub use settings::{
+    Budget, Control, DeviceChoice, EngineOptions, Fill, OptionInfo, Precision, Progress, Settings, StudyError, describe_options,
+};
+pub use side_by_side::side_by_side;
 pub use structure::{model_hash, source_nodes};
 pub use what_if::{Case, WhatIf, what_if};
 

@@ -4,6 +4,7 @@
 //! A row that could be more than one node stays unmatched: a wrong claim is worse than none.
 
 mod names;
+mod optimised;
 mod order;
 
 use std::collections::{BTreeMap, HashMap};
@@ -49,14 +50,38 @@ type Found = (Vec<usize>, &'static str);
 
 /// Lays a trace over a model.
 pub fn overlay(trace: &Trace, model: &Model, settings: &Settings) -> Result<(Trace, OverlayReport), StudyError> {
+    lay(trace, model, None, settings)
+}
+
+/// Lays a trace over a model, with the help of the model as the engine rewrote it: what a row was made from is then known
+/// by the tensors around it.
+pub fn overlay_optimised(
+    trace: &Trace,
+    model: &Model,
+    optimised: &Model,
+    settings: &Settings,
+) -> Result<(Trace, OverlayReport), StudyError> {
+    lay(trace, model, Some(&optimised.graph), settings)
+}
+
+fn lay(
+    trace: &Trace,
+    model: &Model,
+    optimised: Option<&Graph>,
+    settings: &Settings,
+) -> Result<(Trace, OverlayReport), StudyError> {
     let graph = &model.graph;
     if trace.layers.is_empty() {
         return Err(StudyError::Settings("the profile has no rows to lay over a model".to_owned()));
     }
     let wiring = Wiring::new(graph);
     let mut taken = vec![false; graph.nodes.len()];
-    let mut found: Vec<Option<Found>> = trace.layers.iter().map(|l| names::find(&wiring, l)).collect();
-    for slot in &mut found {
+    let mut found: Vec<Option<Found>> = vec![None; trace.layers.len()];
+    if let Some(optimised) = optimised {
+        optimised::find(&wiring, &trace.layers, optimised, &mut found, &mut taken);
+    }
+    for (slot, layer) in found.iter_mut().zip(&trace.layers).filter(|(slot, _)| slot.is_none()) {
+        *slot = names::find(&wiring, layer);
         // Two rows of one node: which of them it was is not known, and the first is as good as any other.
         if slot.as_ref().is_some_and(|(nodes, _)| nodes.iter().any(|&n| taken[n])) {
             *slot = None;

@@ -156,7 +156,7 @@ fn memory_limit() -> u64 {
 }
 
 /// The smallest difference that the clock shows between two readings.
-fn clock_resolution_ns() -> u64 {
+pub(crate) fn clock_resolution_ns() -> u64 {
     let mut least = u64::MAX;
     for _ in 0..200 {
         let a = std::time::Instant::now();

@@ -134,6 +134,11 @@ pub fn of(model: &Model) -> Option<&'static Sample> {
 }
 
 impl Sample {
+    /// Its file's content.
+    pub(crate) fn file(&self) -> &'static [u8] {
+        self.model
+    }
+
     /// Opens it.
     pub fn open(&self) -> Result<Arc<Model>, StudyError> {
         let mut model = formats::from_bytes(&format!("{}.onnx", self.id), Bytes::from_static(self.model))?;

@@ -46,6 +46,9 @@ impl fmt::Display for DeviceChoice {
 }
 
 pub use engine::Precision;
+pub use peers::{EngineOptions, OptionInfo, describe_options};
+
+use crate::engines::EngineChoice;
 
 /// How a model input is filled.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -71,6 +74,10 @@ pub enum Budget {
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct Settings {
+    /// Which engine runs the model.
+    pub engine: EngineChoice,
+    /// Options of ONNX Runtime.
+    pub engine_options: EngineOptions,
     /// Where to run.
     pub device: DeviceChoice,
     /// CPU threads; `None` = one per physical core.
@@ -96,6 +103,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
+            engine: EngineChoice::Own,
+            engine_options: EngineOptions::default(),
             device: DeviceChoice::Cpu,
             threads: None,
             dims: BTreeMap::new(),
@@ -176,10 +185,22 @@ pub enum StudyError {
     /// The model can't be planned or run.
     #[error(transparent)]
     Engine(#[from] engine::EngineError),
+    /// Another engine can't do it.
+    #[error(transparent)]
+    Peer(peers::PeerError),
     /// The settings don't fit the model.
     #[error("{0}")]
     Settings(String),
     /// The device's ceilings can't be measured.
     #[error("the ceilings can't be measured: {0}")]
     Probe(String),
+}
+
+impl From<peers::PeerError> for StudyError {
+    fn from(e: peers::PeerError) -> Self {
+        match e {
+            peers::PeerError::Cancelled => StudyError::Cancelled,
+            e => StudyError::Peer(e),
+        }
+    }
 }

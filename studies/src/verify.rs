@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use engine::op::OpError;
 use engine::{EngineError, Gpu, GpuSession, Plan, PlanOptions, Pool, Session};
 use formats::FormatError;
-use formats::tensor_file::read_pb;
-use graph::{DType, Graph, Tensor};
+use formats::tensor_file::read_pb_as;
+use graph::{DType, Graph, Tensor, Value};
 use profiler::Recorder;
 
 use crate::devices::cpu;
@@ -108,10 +108,7 @@ fn run(dir: &Path, device: DeviceChoice, tol: Tolerance) -> Result<(), Verdict> 
         let mut inputs = HashMap::new();
         for (i, &id) in graph.inputs.iter().enumerate() {
             let v = graph.value(id);
-            if v.ty.is_none() {
-                return Err(Verdict::Unsupported(format!("input \"{}\" is no tensor", v.name)));
-            }
-            inputs.insert(v.name.clone(), read_pb(&folder.join(format!("input_{i}.pb")))?);
+            inputs.insert(v.name.clone(), recorded(v, &folder.join(format!("input_{i}.pb")))?);
         }
         let outputs = compute(graph, &inputs, gpu.clone())?;
         let mut compared = 0;
@@ -120,7 +117,7 @@ fn run(dir: &Path, device: DeviceChoice, tol: Tolerance) -> Result<(), Verdict> 
             if !file.exists() {
                 break;
             }
-            compare(&read_pb(&file)?, got, tol)
+            compare(&recorded(graph.value(graph.outputs[i]), &file)?, got, tol)
                 .map_err(|why| Verdict::Fail(format!("data set {set}, output {i} \"{name}\": {why}")))?;
             compared += 1;
         }
@@ -129,6 +126,17 @@ fn run(dir: &Path, device: DeviceChoice, tol: Tolerance) -> Result<(), Verdict> 
         }
     }
     Ok(())
+}
+
+/// The recorded value of an input or output.
+fn recorded(v: &Value, file: &Path) -> Result<Tensor, Verdict> {
+    let Some(ty) = &v.ty else {
+        return Err(Verdict::Unsupported(format!(
+            "\"{}\" is neither a tensor nor a sequence or an optional of tensors",
+            v.name
+        )));
+    };
+    Ok(read_pb_as(file, v.kind, ty.dtype)?)
 }
 
 fn compute(
@@ -159,9 +167,21 @@ fn compute(
 
 /// Fails, in words, if `got` is not `want` within the tolerance.
 fn compare(want: &Tensor, got: &Tensor, tol: Tolerance) -> Result<(), String> {
+    let kind = |t: &Tensor| match (t.items(), t.is_absent()) {
+        (Some(_), _) => "a sequence",
+        (None, true) => "an empty optional",
+        (None, false) => "a tensor",
+    };
+    if kind(want) != kind(got) {
+        return Err(format!("{} where {} was recorded", kind(got), kind(want)));
+    }
     if want.dtype() != got.dtype() || want.shape() != got.shape() {
         let (w, g) = (want.dtype(), got.dtype());
         return Err(format!("{g}{:?} where {w}{:?} was recorded", got.shape(), want.shape()));
+    }
+    if let (Some(want), Some(got)) = (want.items(), got.items()) {
+        let item = |(i, (w, g)): (usize, (&Tensor, &Tensor))| compare(w, g, tol).map_err(|e| format!("item {i}: {e}"));
+        return want.iter().zip(got).enumerate().try_for_each(item);
     }
     let rtol = if want.dtype() == DType::BF16 { tol.rtol.max(1.0 / 64.0) } else { tol.rtol };
     if let (Some(w), Some(g)) = (as_f64(want), as_f64(got)) {
@@ -243,6 +263,14 @@ mod tests {
         assert!(compare(&f(&[1.0]), &Tensor::from_vec(&[1], vec![1i32]), tol).is_err());
         let i = |v: &[i64]| Tensor::from_vec(&[v.len()], v.to_vec());
         assert!(compare(&i(&[1000]), &i(&[1001]), tol).is_err());
+        let two = |a, b| Tensor::sequence(DType::F32, vec![f(&[a]), f(&[b])]);
+        assert!(compare(&two(1.0, 2.0), &two(1.0, 2.001), tol).is_ok());
+        assert_eq!(
+            compare(&two(1.0, 2.0), &two(1.0, 3.0), tol).unwrap_err(),
+            "item 1: 1 of 1 differ, first at 0: 3 where 2 was recorded"
+        );
+        assert!(compare(&two(1.0, 2.0), &f(&[1.0, 2.0]), tol).is_err());
+        assert!(compare(&Tensor::absent(DType::F32), &f(&[]), tol).is_err());
         assert!(same_code(DType::Bool, 1, 255) && !same_code(DType::Bool, 0, 1));
         assert!(same_code(DType::F8E4M3FN, 0x7f, 0xff) && !same_code(DType::F8E4M3FN, 0x7e, 0x7f));
     }

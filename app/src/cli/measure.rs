@@ -65,6 +65,7 @@ impl MeasureArgs {
             fusion: !self.no_fusion,
             seed: self.seed,
             memory_limit: self.memory_limit,
+            ..Settings::default()
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use profiler::{Audit, Severity, Trace};
-use studies::Profiled;
 use studies::ceilings::{Target, ceilings};
+use studies::{EngineChoice, EngineOptions, Profiled, Settings};
 
 use super::measure::{MeasureArgs, open_model};
 use super::progress::Terminal;
@@ -22,7 +22,11 @@ use crate::live::{DEFAULT_ADDRESS, LiveServer};
     stratoscope profile model.onnx --dim batch=1 --dim seq=128 --device gpu\n  \
     stratoscope profile model.onnx --out run.scope --out run.json --out layers.csv\n  \
     stratoscope profile model.onnx --input tokens=@tokens.npy --save-outputs results/\n  \
-    stratoscope profile model.onnx --group type --filter 'share>1%'\n\n\
+    stratoscope profile model.onnx --group type --filter 'share>1%'\n  \
+    stratoscope profile model.onnx --engine onnxruntime --engine-option level=basic --threads 1\n  \
+    stratoscope profile model.onnx --engine 'external:./run.sh {model} {profile} {threads} {runs}'\n\n\
+    --engine onnxruntime uses the library of ORT_DYLIB_PATH, of a pip-installed onnxruntime, or of the system; a path after a \
+    colon names another. --engine external runs a command that leaves a profile of any format that can be opened.\n\n\
     --out formats: .scope (this program), .json (Chrome trace, opens in Perfetto), .puffin, .csv (layers).")]
 pub struct Args {
     /// An .onnx file or sample:ID [default: the built-in sample]
@@ -30,6 +34,13 @@ pub struct Args {
     model: Option<PathBuf>,
     #[command(flatten)]
     measure: MeasureArgs,
+    /// Who runs it: own, onnxruntime, onnxruntime:LIBRARY, or external:COMMAND
+    #[arg(long, value_name = "ENGINE", default_value = "own")]
+    engine: EngineChoice,
+    /// An option of ONNX Runtime: level=basic, mode=parallel, inter_threads=2, provider=cuda, spinning=off,
+    /// memory_pattern=off, arena=off, prepacking=off; may repeat
+    #[arg(long = "engine-option", value_name = "NAME=VALUE")]
+    engine_options: Vec<String>,
     /// Write one .npy file per model output into this directory
     #[arg(long, value_name = "DIR")]
     save_outputs: Option<PathBuf>,
@@ -61,7 +72,11 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
         require_format(file)?;
     }
     let server = args.serve_puffin.as_deref().map(LiveServer::start).transpose()?;
-    let settings = args.measure.settings();
+    let settings = Settings {
+        engine_options: engine_options(&args.engine, &args.engine_options)?,
+        engine: args.engine.clone(),
+        ..args.measure.settings()
+    };
     let model = open_model(args.model.as_deref(), &settings)?;
     let terminal = Terminal::start();
     let Profiled { mut trace, outputs } = studies::profile(&model, &settings, &terminal.control)?;
@@ -106,6 +121,18 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Fine)
 }
 
+/// Options by name, looked at.
+pub(super) fn engine_options(engine: &EngineChoice, pairs: &[String]) -> anyhow::Result<EngineOptions> {
+    let mut options = EngineOptions::default();
+    for pair in pairs {
+        options.set_pair(pair)?;
+    }
+    if !options.is_empty() && !matches!(engine, EngineChoice::OnnxRuntime { .. }) {
+        bail!("--engine-option is for --engine onnxruntime");
+    }
+    Ok(options)
+}
+
 fn keep(trace: &Trace, tags: &[String]) -> Result<(), history::HistoryError> {
     let history::Opened { mut history, note } = history::History::of_user()?;
     if let Some(note) = note {
@@ -140,7 +167,7 @@ fn file_stem(name: &str) -> String {
 /// The report for people.
 pub fn text(trace: &Trace, shown: &ShownArgs) -> String {
     let meta = &trace.meta;
-    let mut out = format!("{} on {}\n", meta.model, meta.device);
+    let mut out = format!("{} on {}\n", meta.model, meta.ran_on());
     let mut setup = vec![meta.precision.clone()];
     setup.extend(meta.inputs.iter().map(|(n, t)| format!("{n} {t}")));
     if !meta.fusion {
