@@ -3,16 +3,26 @@
 use std::io::Write;
 use std::path::Path;
 
-use graph::Tensor;
+use graph::{DType, Tensor, ValueKind};
 
 use crate::{FormatError, Source, onnx};
 
 mod npy;
 
 /// Reads an ONNX `TensorProto` (`input_0.pb` of the backend tests). Sequences and optional values are
-/// [`FormatError::Unsupported`].
+/// [`FormatError::Unsupported`]: see [`read_pb_as`].
 pub fn read_pb(path: &Path) -> Result<Tensor, FormatError> {
     onnx::read_tensor(&Source::file(path)?)
+}
+
+/// Reads an ONNX `TensorProto`, `SequenceProto` or `OptionalProto` as a value of this kind and element type.
+pub fn read_pb_as(path: &Path, kind: ValueKind, dtype: DType) -> Result<Tensor, FormatError> {
+    let source = Source::file(path)?;
+    match kind {
+        ValueKind::Tensor => onnx::read_tensor(&source),
+        ValueKind::Sequence => onnx::read_sequence(&source, dtype),
+        ValueKind::Optional | ValueKind::OptionalSequence => onnx::read_optional(&source, dtype),
+    }
 }
 
 /// Reads a NumPy array (format versions 1 to 3) of numbers or bools, in C or Fortran order. In C order and the machine's

@@ -65,7 +65,9 @@ pub enum Attr {
     Strings(Vec<Bytes>),
     Tensors(Vec<Tensor>),
     Graphs(Vec<Graph>),
-    /// A kind that is kept only by name (sparse tensors, type protos).
+    /// The type of a value.
+    Type(ValueKind, TensorType),
+    /// A kind that is kept only by name (sparse tensors, lists of types).
     Other(&'static str),
 }
 
@@ -213,6 +215,7 @@ impl fmt::Display for Attr {
             Attr::Strings(v) => write!(f, "{} strings", v.len()),
             Attr::Tensors(v) => write!(f, "{} tensors", v.len()),
             Attr::Graphs(v) => write!(f, "{} graphs", v.len()),
+            Attr::Type(kind, ty) => write!(f, "{kind:?} of {ty}"),
             Attr::Other(kind) => f.write_str(kind),
         }
     }

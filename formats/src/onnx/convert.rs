@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use graph::{Attr, DType, Dim, Graph, Node, Tensor, TensorType, Value, ValueId};
+use graph::{Attr, DType, Dim, Graph, Node, Tensor, TensorType, Value, ValueId, ValueKind};
 
 use super::call::Functions;
 use super::external::ExternalData;
@@ -17,7 +17,7 @@ use super::proto::{
     AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TypeProto, attribute_type as kind,
 };
 use super::tensor::TensorReader;
-use super::{OLDEST_OPSET, OnnxError, scope, sort};
+use super::{OnnxError, scope, sort};
 
 /// How many nodes, values and attribute elements function calls may add to those in the file.
 const MAX_INLINED: u64 = 2_000_000;
@@ -83,9 +83,6 @@ pub(super) fn main_graph(
     external: ExternalData,
 ) -> Result<(Graph, ExternalData), OnnxError> {
     let opsets = opsets(&p.opset_import)?;
-    if let Some(&version) = opsets.get("").filter(|&&v| v < OLDEST_OPSET) {
-        return Err(OnnxError::OldOpset { version, oldest: OLDEST_OPSET });
-    }
     let functions = Functions::new(&p.functions)?;
     // Each item takes a byte at least, so that a file without calls never meets the limit.
     let limit = encoded as u64 + MAX_INLINED;
@@ -169,7 +166,9 @@ impl<'a> Converter<'a> {
         for info in p.input.iter().chain(&p.output).chain(&p.value_info) {
             let id = frame.values.get(info.name.as_deref().unwrap_or_default()).copied().flatten();
             if let Some(value) = id.map(|id| &mut b.graph.values[id.index()]).filter(|v| v.ty.is_none()) {
-                value.ty = info.r#type.as_ref().and_then(tensor_type);
+                let declared = info.r#type.as_ref().and_then(value_type);
+                value.kind = declared.as_ref().map_or(value.kind, |d| d.0);
+                value.ty = declared.map(|d| d.1);
             }
         }
         sort::sort(&mut b.graph, b.captures)?;
@@ -272,7 +271,10 @@ impl<'a> Converter<'a> {
             }
             kind::SPARSE_TENSOR => Attr::Other("sparse tensor"),
             kind::SPARSE_TENSORS => Attr::Other("sparse tensors"),
-            kind::TYPE_PROTO => Attr::Other("type"),
+            kind::TYPE_PROTO => match p.tp.as_ref().and_then(value_type) {
+                Some((kind, ty)) => Attr::Type(kind, ty),
+                None => Attr::Other("type"),
+            },
             kind::TYPE_PROTOS => Attr::Other("types"),
             other => return Err(fail(format!("unknown attribute type {other}"))),
         }))
@@ -446,6 +448,19 @@ fn attr_items(attr: &Attr) -> usize {
         Attr::Tensors(v) => v.len(),
         _ => 1,
     }
+}
+
+/// The declared type, if it is that of tensors of a known element type, of a sequence of them, or of an optional of either.
+fn value_type(p: &TypeProto) -> Option<(ValueKind, TensorType)> {
+    let (kind, tensor) = match (&p.sequence_type, &p.optional_type) {
+        (Some(s), _) => (ValueKind::Sequence, s.elem_type.as_ref()?),
+        (None, Some(o)) => match o.elem_type.as_ref()? {
+            TypeProto { sequence_type: Some(s), .. } => (ValueKind::OptionalSequence, s.elem_type.as_ref()?),
+            held => (ValueKind::Optional, held),
+        },
+        (None, None) => (ValueKind::Tensor, p),
+    };
+    Some((kind, tensor_type(tensor)?))
 }
 
 /// The declared type, if it is that of a dense tensor of a known element type.

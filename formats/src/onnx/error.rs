@@ -14,10 +14,6 @@ pub enum OnnxError {
     TooLarge { what: &'static str, limit: u64 },
     #[error("no graph in the file: it may be damaged or not an ONNX model")]
     NoGraph,
-    #[error(
-        "opset {version} of the standard operators is older than {oldest}; convert the model with onnx.version_converter"
-    )]
-    OldOpset { version: i64, oldest: i64 },
     #[error("the file does not say which opset of domain \"{domain}\" node \"{node}\" ({op}) is from")]
     NoOpset { domain: String, node: String, op: String },
     #[error("opset version {version} of domain \"{domain}\" is not a version")]

@@ -1,4 +1,4 @@
-//! ONNX: opset 7 to the newest. Weights stay slices of the file, model-local functions are inlined, nodes are sorted.
+//! ONNX, of any opset. Weights stay slices of the file, model-local functions are inlined, nodes are sorted.
 
 pub mod build;
 mod call;
@@ -17,7 +17,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use graph::{Model, Tensor};
+use graph::{DType, Model, Tensor};
 use prost::Message;
 
 pub use error::OnnxError;
@@ -27,9 +27,6 @@ use external::ExternalData;
 
 /// The entry in the list of formats.
 pub const FORMAT: Format = Format { name: "onnx", extensions: &["onnx"], sniff: looks_like_onnx, read };
-
-/// The oldest opset of the standard operators: before it, broadcasting was another.
-const OLDEST_OPSET: i64 = 7;
 
 /// A model begins with its `ir_version`, a small number, and goes on with one of its next fields.
 fn looks_like_onnx(bytes: &[u8]) -> bool {
@@ -68,7 +65,7 @@ fn parse(source: &Source) -> Result<Model, OnnxError> {
 pub(crate) fn read_tensor(source: &Source) -> Result<Tensor, FormatError> {
     let file = || source.name.clone();
     let bad = |problem| FormatError::Onnx { file: file(), problem };
-    let p = proto::TensorProto::decode(source.bytes.clone()).map_err(|e| bad(OnnxError::Decode(e.to_string())))?;
+    let p: proto::TensorProto = message(source)?;
     let read = tensor::convert(&p, &mut ExternalData::none());
     // A `SequenceProto` or an `OptionalProto` decodes as a tensor too, but with a "segment", with no data at all, or with
     // its name (field 1, with a length) for dimensions.
@@ -79,4 +76,47 @@ pub(crate) fn read_tensor(source: &Source) -> Result<Tensor, FormatError> {
         return Err(FormatError::Unsupported { file: file(), what });
     }
     read.map_err(bad)
+}
+
+/// Reads a `SequenceProto`, whose tensors are of type `dtype` (it may be empty).
+pub(crate) fn read_sequence(source: &Source, dtype: DType) -> Result<Tensor, FormatError> {
+    sequence(source, &message(source)?, dtype)
+}
+
+/// Reads an `OptionalProto` of a tensor or of a sequence.
+pub(crate) fn read_optional(source: &Source, dtype: DType) -> Result<Tensor, FormatError> {
+    let p: proto::OptionalProto = message(source)?;
+    match (&p.tensor_value, &p.sequence_value) {
+        (Some(t), _) => tensor::convert(t, &mut ExternalData::none())
+            .map_err(|problem| FormatError::Onnx { file: source.name.clone(), problem }),
+        (None, Some(s)) => sequence(source, s, dtype),
+        (None, None) if p.elem_type.unwrap_or(0) == 0 => Ok(Tensor::absent(dtype)),
+        (None, None) => {
+            let what = "an optional value that is neither a tensor nor a sequence of tensors";
+            Err(FormatError::Unsupported { file: source.name.clone(), what })
+        }
+    }
+}
+
+fn message<M: Message + Default>(source: &Source) -> Result<M, FormatError> {
+    M::decode(source.bytes.clone())
+        .map_err(|e| FormatError::Onnx { file: source.name.clone(), problem: OnnxError::Decode(e.to_string()) })
+}
+
+fn sequence(source: &Source, p: &proto::SequenceProto, dtype: DType) -> Result<Tensor, FormatError> {
+    /// `SequenceProto.DataType`'s codes for "unknown" and for tensors.
+    const TENSORS: [i32; 2] = [0, 1];
+    let file = || source.name.clone();
+    if !TENSORS.contains(&p.elem_type.unwrap_or(0)) || !p.sequence_values.is_empty() {
+        return Err(FormatError::Unsupported { file: file(), what: "a sequence of other things than tensors" });
+    }
+    let items = p.tensor_values.iter().map(|t| tensor::convert(t, &mut ExternalData::none()));
+    let items: Vec<Tensor> =
+        items.collect::<Result<_, _>>().map_err(|problem| FormatError::Onnx { file: file(), problem })?;
+    if let Some(other) = items.iter().find(|t| t.dtype() != dtype) {
+        let why = format!("a sequence of {dtype} holds a tensor of {}", other.dtype());
+        let problem = OnnxError::TensorData { tensor: p.name.clone().unwrap_or_default(), why };
+        return Err(FormatError::Onnx { file: file(), problem });
+    }
+    Ok(Tensor::sequence(dtype, items))
 }

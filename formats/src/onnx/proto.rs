@@ -1,6 +1,6 @@
 //! ONNX's protobuf messages (onnx.proto), written out by hand: only the fields that this program reads; others are
 //! skipped on decoding. Payloads are [`Bytes`], slices of whatever was decoded. What is never looked into (sparse
-//! tensors, types other than tensors) is kept as undecoded bytes.
+//! tensors, maps) is kept as undecoded bytes.
 #![allow(missing_docs, reason = "the names are those of onnx.proto")]
 
 use bytes::Bytes;
@@ -103,6 +103,8 @@ pub struct AttributeProto {
     pub tensors: Vec<TensorProto>,
     #[prost(message, repeated, tag = "11")]
     pub graphs: Vec<GraphProto>,
+    #[prost(message, optional, tag = "14")]
+    pub tp: Option<TypeProto>,
     /// A code of [`attribute_type`].
     #[prost(int32, optional, tag = "20")]
     pub r#type: Option<i32>,
@@ -174,14 +176,21 @@ pub struct ValueInfoProto {
 pub struct TypeProto {
     #[prost(message, optional, tag = "1")]
     pub tensor_type: Option<TensorTypeProto>,
-    #[prost(bytes = "bytes", optional, tag = "4")]
-    pub sequence_type: Option<Bytes>,
+    #[prost(message, optional, boxed, tag = "4")]
+    pub sequence_type: Option<Box<ElementTypeProto>>,
     #[prost(bytes = "bytes", optional, tag = "5")]
     pub map_type: Option<Bytes>,
     #[prost(bytes = "bytes", optional, tag = "8")]
     pub sparse_tensor_type: Option<Bytes>,
-    #[prost(bytes = "bytes", optional, tag = "9")]
-    pub optional_type: Option<Bytes>,
+    #[prost(message, optional, boxed, tag = "9")]
+    pub optional_type: Option<Box<ElementTypeProto>>,
+}
+
+/// `TypeProto.Sequence` and `TypeProto.Optional`.
+#[derive(Clone, PartialEq, Message)]
+pub struct ElementTypeProto {
+    #[prost(message, optional, tag = "1")]
+    pub elem_type: Option<TypeProto>,
 }
 
 /// `TypeProto.Tensor`.
@@ -228,4 +237,30 @@ pub struct FunctionProto {
     pub attribute_proto: Vec<AttributeProto>,
     #[prost(string, optional, tag = "13")]
     pub overload: Option<String>,
+}
+
+/// A sequence that stands alone in a file. Of its kinds only tensors are read.
+#[derive(Clone, PartialEq, Message)]
+pub struct SequenceProto {
+    #[prost(string, optional, tag = "1")]
+    pub name: Option<String>,
+    #[prost(int32, optional, tag = "2")]
+    pub elem_type: Option<i32>,
+    #[prost(message, repeated, tag = "3")]
+    pub tensor_values: Vec<TensorProto>,
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub sequence_values: Vec<Bytes>,
+}
+
+/// An optional value that stands alone in a file.
+#[derive(Clone, PartialEq, Message)]
+pub struct OptionalProto {
+    #[prost(string, optional, tag = "1")]
+    pub name: Option<String>,
+    #[prost(int32, optional, tag = "2")]
+    pub elem_type: Option<i32>,
+    #[prost(message, optional, boxed, tag = "3")]
+    pub tensor_value: Option<Box<TensorProto>>,
+    #[prost(message, optional, tag = "5")]
+    pub sequence_value: Option<SequenceProto>,
 }

@@ -24,6 +24,7 @@ enum Kind {
     Entry,
     Opset,
     Type,
+    ElementType,
     TensorType,
     Shape,
     Dim,
@@ -42,8 +43,9 @@ impl Kind {
             (Graph, 5) | (Attribute, 5 | 10) => Tensor,
             (Graph, 11..=13) => ValueInfo,
             (Node, 5) | (Function, 11) => Attribute,
-            (ValueInfo, 2) => Type,
+            (ValueInfo, 2) | (Attribute, 14) | (ElementType, 1) => Type,
             (Type, 1) => TensorType,
+            (Type, 4 | 9) => ElementType,
             (TensorType, 2) => Shape,
             (Shape, 1) => Dim,
             _ => return None,
@@ -63,6 +65,7 @@ impl Kind {
             Kind::Entry => size_of::<StringStringEntryProto>(),
             Kind::Opset => size_of::<OperatorSetIdProto>(),
             Kind::Type => size_of::<TypeProto>(),
+            Kind::ElementType => size_of::<ElementTypeProto>(),
             Kind::TensorType => size_of::<TensorTypeProto>(),
             Kind::Shape => size_of::<TensorShapeProto>(),
             Kind::Dim => size_of::<DimensionProto>(),
@@ -81,8 +84,9 @@ struct Budget {
     limit: u64,
 }
 
-/// Depth is bounded by [`MAX_GRAPH_DEPTH`]: only graphs can nest, through nodes and attributes, three messages a level.
-fn walk(kind: Kind, mut bytes: &[u8], graphs: usize, budget: &mut Budget) -> Result<(), OnnxError> {
+/// Depth is bounded by [`MAX_GRAPH_DEPTH`]: only graphs and types can nest, graphs through nodes and attributes, three messages a
+/// level.
+fn walk(kind: Kind, mut bytes: &[u8], depth: usize, budget: &mut Budget) -> Result<(), OnnxError> {
     let too_large = OnnxError::TooLarge { what: "structures, in bytes", limit: budget.limit };
     budget.left = budget.left.checked_sub(kind.size() as u64).ok_or(too_large)?;
     while !bytes.is_empty() {
@@ -97,11 +101,11 @@ fn walk(kind: Kind, mut bytes: &[u8], graphs: usize, budget: &mut Budget) -> Res
                 let length = varint(&mut bytes)?;
                 let inner = take(&mut bytes, length)?;
                 if let Some(child) = kind.child(tag >> 3) {
-                    let graphs = graphs + (child == Kind::Graph) as usize;
-                    if graphs > MAX_GRAPH_DEPTH {
+                    let depth = depth + matches!(child, Kind::Graph | Kind::ElementType) as usize;
+                    if depth > MAX_GRAPH_DEPTH {
                         return Err(OnnxError::TooDeep(MAX_GRAPH_DEPTH));
                     }
-                    walk(child, inner, graphs, budget)?;
+                    walk(child, inner, depth, budget)?;
                 }
             }
             other => return Err(OnnxError::Decode(format!("wire type {other}, which ONNX does not use"))),
