@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use cpu_kernels::attention::{AttentionShape, Strides, attention};
+use cpu_kernels::conv::blocked::{BlockedConv, Residual, blocked_len};
 use cpu_kernels::conv::{Axis, ConvShape, PackedConv, axes, conv};
 use cpu_kernels::gemm::{Activation, Epilogue};
 use cpu_kernels::pool::Pool;
@@ -37,7 +38,14 @@ fn main() {
         let mut scratch = Vec::new();
         let time = best(|| conv(&pool, &shape, black_box(&x), &packed, &epi, &mut out, &mut scratch));
         let flops = 2.0 * (out.len() * channels / groups * kernel * kernel) as f64;
-        println!("{name:18} {:8.3} ms {:6.1} GFLOP/s", time * 1e3, flops / time * 1e-9);
+        let blocked = BlockedConv::takes(&shape).map(|_| {
+            let packed = BlockedConv::pack(&shape, &weights, Some(&bias));
+            let x = values(blocked_len(channels, size * size).min(if channels <= 4 { x.len() } else { usize::MAX }));
+            let mut out = vec![0.0; blocked_len(out_channels, h * w)];
+            best(|| packed.run(&pool, &shape, black_box(&x), Residual::None, Activation::Relu, &mut out))
+        });
+        let show = |time: f64| format!("{:8.3} ms {:6.1} GFLOP/s", time * 1e3, flops / time * 1e-9);
+        println!("{name:18} {}, blocked {}", show(time), blocked.map_or(String::new(), show));
     }
     for (heads, q_len, kv_len, dim) in [(12, 128, 128, 32), (12, 512, 512, 32), (12, 128, 128, 64), (12, 1, 128, 64)] {
         let strides = |len| Strides::bshd(heads, len, dim);

@@ -182,7 +182,7 @@ pub fn average_pool(pool: &Pool, shape: &PoolShape, x: &[f32], out: &mut [f32], 
 }
 
 /// How many taps of a window count in an average along one axis.
-fn taps_counted(a: &Axis, window: usize, include_pad: bool) -> usize {
+pub(crate) fn taps_counted(a: &Axis, window: usize, include_pad: bool) -> usize {
     if include_pad {
         let padded = a.input + a.pad_begin + a.pad_end;
         (0..a.kernel).filter(|tap| window * a.stride + tap * a.dilation < padded).count()

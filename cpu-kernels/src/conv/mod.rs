@@ -1,5 +1,6 @@
 //! Convolution over one, two or three axes, with groups, dilation, strides and uneven padding; channels first.
 
+pub mod blocked;
 mod depthwise;
 mod im2col;
 pub(crate) mod shape;

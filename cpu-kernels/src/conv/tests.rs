@@ -3,7 +3,7 @@ use crate::gemm::Activation;
 use crate::oracle::{Rng, rel_err};
 
 /// The definition, in f64.
-fn reference(s: &ConvShape, x: &[f32], w: &[f32], epi: &Epilogue) -> Vec<f64> {
+pub(super) fn reference(s: &ConvShape, x: &[f32], w: &[f32], epi: &Epilogue) -> Vec<f64> {
     let [od, oh, ow] = s.output();
     let [a, b, c] = s.axes;
     let (cg, mg) = (s.in_channels / s.groups, s.out_channels / s.groups);
