@@ -7,7 +7,7 @@ use graph::Node;
 
 use crate::attrs::Attrs;
 use crate::op::{OpDef, OpError, Operator};
-use crate::ops;
+use crate::ops::{self, legacy};
 
 /// The domain of the operators that passes make: a fused form, never found in a file.
 pub const INTERNAL: &str = "stratoscope";
@@ -41,6 +41,8 @@ pub fn read(node: &Node, opset: i64) -> Result<Box<dyn Operator>, OpError> {
         .map(|(_, d)| d)
         .ok_or_else(|| OpError::unsupported("this operator is not implemented"))?;
     let internal = node.domain == INTERNAL;
+    // Older forms were rewritten when the graph was taken apart.
+    let opset = if node.domain.is_empty() { opset.max(legacy::MODERN) } else { opset };
     let def = defs.iter().find(|d| internal || (d.opsets.0..=d.opsets.1).contains(&opset)).ok_or_else(|| {
         let ranges: Vec<String> = defs.iter().map(|d| format!("{} to {}", d.opsets.0, d.opsets.1)).collect();
         OpError::unsupported(format!("this operator is implemented for opset {}", ranges.join(", ")))

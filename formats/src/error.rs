@@ -25,7 +25,6 @@ pub enum FormatError {
 impl FormatError {
     /// True if the file may well be fine, but has something that this program does not handle.
     pub fn is_unsupported(&self) -> bool {
-        use OnnxError::{OldOpset, Unsupported};
-        matches!(self, Self::Unsupported { .. } | Self::Onnx { problem: OldOpset { .. } | Unsupported { .. }, .. })
+        matches!(self, Self::Unsupported { .. } | Self::Onnx { problem: OnnxError::Unsupported { .. }, .. })
     }
 }
