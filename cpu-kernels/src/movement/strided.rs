@@ -311,7 +311,7 @@ pub fn slice(
     run(pool, elem, Strided { dims: dims.clone(), strides: steps, base }, (x, shape), (y, &dims))
 }
 
-/// Which part of the channels [`depth_to_space`] takes for the offsets in space.
+/// Which part of the channels stands for the offsets in space.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SpaceOrder {
     /// Channels are (row, column, depth): ONNX's DCR.
@@ -342,12 +342,13 @@ pub fn depth_to_space(
     }
 }
 
-/// `[n, c, h, w]` to `[n, c * b^2, h / b, w / b]`; channels become (row, column, depth).
+/// `[n, c, h, w]` to `[n, c * b^2, h / b, w / b]`, the inverse of [`depth_to_space`].
 pub fn space_to_depth(
     pool: &Pool,
     elem: usize,
     shape: [usize; 4],
     block: usize,
+    order: SpaceOrder,
     x: &[u8],
     y: &mut [u8],
 ) -> Result<(), KernelError> {
@@ -355,5 +356,9 @@ pub fn space_to_depth(
     if block == 0 || h % block != 0 || w % block != 0 {
         return Err(KernelError::Setting(format!("{h} x {w} does not split into blocks of {block} x {block}")));
     }
-    transpose(pool, elem, &[n, c, h / block, block, w / block, block], &[0, 3, 5, 1, 2, 4], x, y)
+    let perm = match order {
+        SpaceOrder::DepthLast => [0, 3, 5, 1, 2, 4],
+        SpaceOrder::DepthFirst => [0, 1, 3, 5, 2, 4],
+    };
+    transpose(pool, elem, &[n, c, h / block, block, w / block, block], &perm, x, y)
 }

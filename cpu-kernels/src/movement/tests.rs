@@ -395,14 +395,23 @@ fn depth_and_space() {
             );
         }
         let (h, w) = (h * b, w * b);
-        check(
-            &[n, c, h, w],
-            &[n, c * b * b, h / b, w / b],
-            |p, e, x, y| space_to_depth(p, e, [n, c, h, w], b, x, y),
-            |i| Some(vec![i[0], i[1] % c, i[2] * b + i[1] / c / b, i[3] * b + i[1] / c % b]),
-        );
+        for order in [SpaceOrder::DepthLast, SpaceOrder::DepthFirst] {
+            check(
+                &[n, c, h, w],
+                &[n, c * b * b, h / b, w / b],
+                |p, e, x, y| space_to_depth(p, e, [n, c, h, w], b, order, x, y),
+                |i| {
+                    let (channel, offset) = if order == SpaceOrder::DepthLast {
+                        (i[1] % c, i[1] / c)
+                    } else {
+                        (i[1] / b / b, i[1] % (b * b))
+                    };
+                    Some(vec![i[0], channel, i[2] * b + offset / b, i[3] * b + offset % b])
+                },
+            );
+        }
     }
-    assert!(space_to_depth(&Pool::new(1), 1, [1, 1, 3, 2], 2, &[0; 6], &mut [0; 6]).is_err());
+    assert!(space_to_depth(&Pool::new(1), 1, [1, 1, 3, 2], 2, SpaceOrder::DepthLast, &[0; 6], &mut [0; 6]).is_err());
     assert!(depth_to_space(&Pool::new(1), 1, [1, 3, 1, 1], 0, SpaceOrder::DepthLast, &[0; 3], &mut [0; 3]).is_err());
 }
 

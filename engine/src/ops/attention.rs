@@ -106,7 +106,7 @@ impl Operator for Attention {
             mask_strides(inputs.shape(3)?.unwrap_or(&[]), &s)?;
         }
         let dtype = inputs.need(0)?.dtype;
-        if dtype != DType::F32 {
+        if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) {
             return Err(OpError::unsupported(format!("fused attention on {dtype}")));
         }
         let shape = if self.out_sequence_first {
@@ -122,6 +122,10 @@ impl Operator for Attention {
         let scores = (s.batch * s.heads * s.q_len * s.kv_len) as u64;
         // Two products, the scale, the mask, and a softmax of about five operations per score.
         Cost { flops: scores * (2 * (s.head_dim + s.v_dim) as u64 + 6 + u64::from(inputs.get(3).is_some())) }
+    }
+
+    fn widens(&self) -> bool {
+        true
     }
 
     fn run(&self, cx: &mut RunCx<'_>) -> Result<(), OpError> {

@@ -9,6 +9,7 @@ use crate::gpu::GpuBuilder;
 use crate::op::{Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::movement_gpu::u32_of;
 use crate::ops::util;
+use crate::tensor::constant_f32;
 
 /// Expand, Tile, ConstantOfShape, Range.
 pub(crate) const OPS: &[OpDef] = &[
@@ -157,6 +158,13 @@ impl Range {
         Ok((movement::range_len(start, limit, delta)?, [start, delta]))
     }
 
+    /// Halves as f32.
+    fn widened(t: [&Tensor; 3]) -> Result<[Tensor; 3], OpError> {
+        let [a, b, c] = t.map(|t| constant_f32(t).map(|v| Tensor::from_vec(t.shape(), v.into_owned())));
+        let why = || OpError::invalid("start, limit and delta must have one type");
+        Ok([a.ok_or_else(why)?, b.ok_or_else(why)?, c.ok_or_else(why)?])
+    }
+
     fn len(t: [&Tensor; 3]) -> Result<usize, OpError> {
         Ok(match t[0].dtype() {
             DType::I64 => Self::make::<i64>(t)?.0,
@@ -164,6 +172,10 @@ impl Range {
             DType::I16 => Self::make::<i16>(t)?.0,
             DType::F32 => Self::make::<f32>(t)?.0,
             DType::F64 => Self::make::<f64>(t)?.0,
+            DType::F16 | DType::BF16 => {
+                let wide = Self::widened(t)?;
+                Self::make::<f32>([&wide[0], &wide[1], &wide[2]])?.0
+            }
             other => return Err(OpError::unsupported(format!("Range of {other}"))),
         })
     }
@@ -198,6 +210,15 @@ impl Operator for Range {
             DType::I16 => Self::fill::<i16>(cx, t),
             DType::F32 => Self::fill::<f32>(cx, t),
             DType::F64 => Self::fill::<f64>(cx, t),
+            DType::F16 | DType::BF16 => {
+                let wide = Self::widened(t)?;
+                let (_, [start, delta]) = Self::make::<f32>([&wide[0], &wide[1], &wide[2]])?;
+                let n: usize = cx.out_shape(0).iter().product();
+                let mut out = vec![0f32; n];
+                movement::range(start, delta, &mut out);
+                let (pool, to) = (cx.pool(), cx.out_dtype(0));
+                crate::exec::convert(pool, DType::F32, to, n, bytemuck::cast_slice(&out), cx.out_bytes(0)?)
+            }
             other => Err(OpError::unsupported(format!("Range of {other}"))),
         }
     }

@@ -27,6 +27,23 @@ mod conv_integer;
 mod einsum;
 pub(crate) mod elementwise_gpu;
 mod found;
+mod batch_norm_training;
+mod boxes;
+mod col2im;
+mod crop_pad;
+mod deform_conv;
+mod det;
+mod dropout;
+mod floats;
+mod fourier;
+mod grid_sample;
+mod image_decoder;
+mod max_unpool;
+mod random;
+mod regions;
+mod resize_crop;
+mod swiglu;
+mod windows;
 mod loss;
 mod matmul_integer;
 mod norm;
@@ -87,6 +104,20 @@ pub(crate) const ALL: &[&[OpDef]] = &[
     recurrent::OPS,
     sdpa::OPS,
     rotary::OPS,
+    boxes::OPS,
+    col2im::OPS,
+    crop_pad::OPS,
+    deform_conv::OPS,
+    det::OPS,
+    dropout::OPS,
+    fourier::OPS,
+    grid_sample::OPS,
+    image_decoder::OPS,
+    max_unpool::OPS,
+    random::OPS,
+    regions::OPS,
+    swiglu::OPS,
+    windows::OPS,
 ];
 
 /// Helpers that several operators share.

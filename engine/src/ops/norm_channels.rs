@@ -13,7 +13,7 @@ use crate::attrs::Attrs;
 use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::movement_gpu::u32_of;
-use crate::ops::util;
+use crate::ops::{batch_norm_training, util};
 
 /// Normalisations of channels.
 pub(crate) const OPS: &[OpDef] = &[
@@ -55,8 +55,11 @@ enum Norm {
 }
 
 fn read_batch(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
+    if a.flag("training_mode", false)? {
+        return batch_norm_training::read(a);
+    }
     a.ignore("momentum");
-    if a.flag("training_mode", false)? || (1..5).any(|i| a.has_output(i)) {
+    if (1..5).any(|i| a.has_output(i)) {
         return Err(OpError::unsupported("BatchNormalization in training mode"));
     }
     if !a.flag("spatial", true)? {

@@ -8,6 +8,7 @@ use crate::attrs::Attrs;
 use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::movement_gpu::u32_of;
+use crate::ops::resize_crop::CropResize;
 use crate::ops::util;
 
 /// Resize and its forerunner.
@@ -17,17 +18,17 @@ pub(crate) const OPS: &[OpDef] = &[
 ];
 
 #[derive(Debug)]
-struct Resize {
+pub(super) struct Resize {
     /// How neighbours are weighed; `None`: the nearest alone counts.
-    filter: Option<Filter>,
+    pub(super) filter: Option<Filter>,
     coordinates: CoordinateMode,
-    nearest: NearestMode,
+    pub(super) nearest: NearestMode,
     /// The attribute of Upsample-7.
     fixed: Option<Vec<f32>>,
     /// The indices of the inputs scales and sizes.
     scales: usize,
     sizes: Option<usize>,
-    axes: Option<Vec<i64>>,
+    pub(super) axes: Option<Vec<i64>>,
     policy: Policy,
 }
 
@@ -54,6 +55,8 @@ fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
             "pytorch_half_pixel" => CoordinateMode::PytorchHalfPixel,
             "align_corners" => CoordinateMode::AlignCorners,
             "asymmetric" => CoordinateMode::Asymmetric,
+            // Places within the part that is cut out.
+            "tf_crop_and_resize" if !old => CoordinateMode::AlignCorners,
             other => return Err(OpError::unsupported(format!("coordinate_transformation_mode = \"{other}\""))),
         };
     let nearest = match a.string_or("nearest_mode", if old { "floor" } else { "round_prefer_floor" })? {
@@ -66,14 +69,15 @@ fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
     let (exclude_outside, antialias) = (a.flag("exclude_outside", false)?, a.flag("antialias", false)?);
     // These matter to other modes.
     a.ignore("cubic_coeff_a");
-    a.ignore("extrapolation_value");
+    let cropped = a.string("coordinate_transformation_mode")? == Some("tf_crop_and_resize");
+    let outside = a.float_or("extrapolation_value", 0.0)?;
     let policy = match a.string_or("keep_aspect_ratio_policy", "stretch")? {
         "stretch" => Policy::Stretch,
         "not_larger" => Policy::NotLarger,
         "not_smaller" => Policy::NotSmaller,
         other => return Err(OpError::unsupported(format!("keep_aspect_ratio_policy = \"{other}\""))),
     };
-    Ok(Box::new(Resize {
+    let resize = Resize {
         filter: kernel.map(|kernel| Filter { kernel, exclude_outside, antialias }),
         coordinates,
         nearest,
@@ -82,12 +86,13 @@ fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
         sizes: (!old).then_some(3),
         axes: a.ints("axes")?.map(<[i64]>::to_vec),
         policy,
-    }))
+    };
+    Ok(if cropped { Box::new(CropResize { resize, outside }) } else { Box::new(resize) })
 }
 
 impl Resize {
     /// One [`Dim`] for each dimension.
-    fn dims(&self, x: &[usize], scales: Option<&[f32]>, sizes: Option<&[i64]>) -> Result<Vec<Dim>, OpError> {
+    pub(super) fn dims(&self, x: &[usize], scales: Option<&[f32]>, sizes: Option<&[i64]>) -> Result<Vec<Dim>, OpError> {
         let axes = self.axes.as_ref().map_or_else(|| Ok((0..x.len()).collect()), |a| util::axes(a, x.len()))?;
         let mut dims: Vec<Dim> = x.iter().map(|&n| Dim { from: n, to: n, scale: 1.0 }).collect();
         let count = |n: usize| {

@@ -28,7 +28,7 @@ fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
     let to_space = a.op_type() == "DepthToSpace";
     let order = match a.string_or("mode", "DCR")? {
         "DCR" => SpaceOrder::DepthLast,
-        "CRD" if to_space => SpaceOrder::DepthFirst,
+        "CRD" => SpaceOrder::DepthFirst,
         other => return Err(OpError::unsupported(format!("mode = \"{other}\""))),
     };
     Ok(Box::new(Blocks { size, to_space, order }))
@@ -69,7 +69,7 @@ impl Operator for Blocks {
         if self.to_space {
             movement::depth_to_space(pool, elem, [n, c, h, w], self.size, self.order, x.data, y)?;
         } else {
-            movement::space_to_depth(pool, elem, [n, c, h, w], self.size, x.data, y)?;
+            movement::space_to_depth(pool, elem, [n, c, h, w], self.size, self.order, x.data, y)?;
         }
         Ok(())
     }
@@ -90,7 +90,8 @@ impl Operator for Blocks {
                 };
                 ([n, depth, h, s, w, s], [c * plane, channel, w, down, 1, across])
             }
-            (false, _) => ([n, s, s, c, h / s, w / s], [c * plane, w, 1, plane, s * w, s]),
+            (false, SpaceOrder::DepthLast) => ([n, s, s, c, h / s, w / s], [c * plane, w, 1, plane, s * w, s]),
+            (false, SpaceOrder::DepthFirst) => ([n, c, s, s, h / s, w / s], [c * plane, plane, w, 1, s * w, s]),
         };
         crate::ops::movement_gpu::copy_as(b, &shape, &from)
     }

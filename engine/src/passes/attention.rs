@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use graph::{Attr, Node, ValueId};
+use graph::{Attr, DType, Node, ValueId};
 
 use crate::registry::INTERNAL;
 use crate::work::{NodeIx, Work};
@@ -88,7 +88,7 @@ fn find(work: &Work, softmax: NodeIx) -> Option<Found> {
     };
     if rank != 4
         || (axis != -1 && axis != 3)
-        || work.fact(scores)?.dtype != graph::DType::F32
+        || !matches!(work.fact(scores)?.dtype, DType::F32 | DType::F16 | DType::BF16)
         || !work.is_private(scores)
     {
         return None;

@@ -5,6 +5,7 @@ mod epilogue;
 mod fold;
 mod gelu;
 mod layer_norm;
+mod noop;
 mod precision;
 
 pub(crate) use fold::infer_and_fold;
@@ -22,6 +23,7 @@ pub(crate) struct Pass {
 
 /// The fusion passes, in the order in which they run.
 pub(crate) const FUSION: &[Pass] = &[
+    Pass { name: "nodes that change nothing", run: noop::run },
     Pass { name: "Gelu and Silu from their chains", run: gelu::run },
     Pass { name: "LayerNormalization from its chain", run: layer_norm::chains },
     Pass { name: "attention from its chain", run: attention::run },
