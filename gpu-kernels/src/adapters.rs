@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use crate::Tier;
+
 /// One adapter as the window and the command line list it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdapterEntry {
@@ -17,10 +19,15 @@ pub struct AdapterEntry {
     pub driver: String,
     /// True where a CPU does the work (lavapipe, SwiftShader, WARP).
     pub is_software: bool,
+    /// What its shaders can use.
+    pub tier: Tier,
+    /// The smallest and the largest subgroup, where it has them.
+    pub subgroup_sizes: Option<(u32, u32)>,
 }
 
 impl AdapterEntry {
-    fn new(index: usize, info: &wgpu::AdapterInfo) -> Self {
+    fn new(index: usize, info: &wgpu::AdapterInfo, features: wgpu::Features) -> Self {
+        let tier = Tier::of(features);
         let kind = match info.device_type {
             wgpu::DeviceType::DiscreteGpu => "Discrete",
             wgpu::DeviceType::IntegratedGpu => "Integrated",
@@ -35,6 +42,8 @@ impl AdapterEntry {
             kind: kind.to_owned(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
             is_software: info.device_type == wgpu::DeviceType::Cpu,
+            tier,
+            subgroup_sizes: tier.subgroups.then_some((info.subgroup_min_size, info.subgroup_max_size)),
         }
     }
 }
@@ -66,7 +75,7 @@ pub(crate) fn enumerate() -> Vec<(AdapterEntry, wgpu::Adapter)> {
         .into_iter()
         .filter(|a| a.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS))
         .enumerate()
-        .map(|(index, adapter)| (AdapterEntry::new(index, &adapter.get_info()), adapter))
+        .map(|(index, adapter)| (AdapterEntry::new(index, &adapter.get_info(), adapter.features()), adapter))
         .collect()
 }
 
@@ -107,6 +116,8 @@ mod tests {
             kind: kind.to_owned(),
             driver: String::new(),
             is_software: kind == "Cpu",
+            tier: Tier::BASE,
+            subgroup_sizes: None,
         };
         assert!(rank(&entry("Discrete")) < rank(&entry("Integrated")));
         assert!(rank(&entry("Integrated")) < rank(&entry("Cpu")));

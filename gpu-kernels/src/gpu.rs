@@ -6,13 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::adapters::{enumerate, instance_flags, rank};
 use crate::calibrate::Calibration;
+use crate::kernels::tiles::Tiles;
 use crate::pipeline::{Pipelines, UniformArena};
-use crate::{AdapterEntry, GpuError, TimestampStrategy};
+use crate::{AdapterEntry, GpuError, Tier, TimestampStrategy};
 
 /// An open device. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Gpu {
     pub(crate) inner: Arc<Inner>,
+    tier: Tier,
+    binding_limit: u64,
+    tiles: Tiles,
 }
 
 #[derive(Debug)]
@@ -106,7 +110,39 @@ impl Gpu {
             uniforms: Mutex::default(),
             calibration: Mutex::default(),
         };
-        Ok(Gpu { inner: Arc::new(inner) })
+        let tier = Tier::of(features).and(Tier::allowed());
+        let binding_limit = inner.limits.max_storage_buffer_binding_size.min(inner.limits.max_buffer_size);
+        Ok(Gpu { inner: Arc::new(inner), tier, binding_limit, tiles: Tiles::default() })
+    }
+
+    /// What kernels use of the device. It is all that the device has, or less where `STRATOSCOPE_GPU_TIER` says so.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// The same device, with kernels that use no more than this of it.
+    pub fn at_tier(&self, tier: Tier) -> Gpu {
+        Gpu { tier: Tier::of(self.inner.features).and(tier), ..self.clone() }
+    }
+
+    /// Which tiles its matrix products use.
+    pub fn tiles(&self) -> Tiles {
+        self.tiles
+    }
+
+    /// The same device, with other tiles for its matrix products.
+    pub fn with_tiles(&self, tiles: Tiles) -> Gpu {
+        Gpu { tiles, ..self.clone() }
+    }
+
+    /// The most threads that a subgroup has, where kernels may use them.
+    pub(crate) fn largest_subgroup(&self) -> Option<u32> {
+        self.inner.entry.subgroup_sizes.filter(|_| self.tier.subgroups).map(|s| s.1)
+    }
+
+    /// The same device, with bindings of at most so many bytes.
+    pub fn with_binding_limit(&self, bytes: u64) -> Gpu {
+        Gpu { binding_limit: self.binding_limit.min(bytes), ..self.clone() }
     }
 
     /// The adapter's name.
@@ -133,11 +169,6 @@ impl Gpu {
         possible
     }
 
-    /// True where shaders may use the `f16` type. Packed f16 weights need no feature.
-    pub fn has_f16(&self) -> bool {
-        self.inner.features.contains(wgpu::Features::SHADER_F16)
-    }
-
     /// True where validation layers watch every call, which makes times useless: the trace should say so.
     pub fn validation_on(&self) -> bool {
         instance_flags().contains(wgpu::InstanceFlags::VALIDATION)
@@ -155,7 +186,7 @@ impl Gpu {
 
     /// The largest range one binding may have, in bytes.
     pub fn max_binding_bytes(&self) -> u64 {
-        self.limits().max_storage_buffer_binding_size.min(self.limits().max_buffer_size)
+        self.binding_limit
     }
 
     /// Why the device was lost, if it was.

@@ -20,6 +20,7 @@ mod pipeline;
 pub mod probe;
 mod run;
 mod shader;
+mod tier;
 #[cfg(test)]
 mod twin;
 
@@ -30,3 +31,4 @@ pub use error::GpuError;
 pub use gpu::Gpu;
 pub use pipeline::PipelineTime;
 pub use run::{Quality, RunTimes, StepTimes, TimestampStrategy, run_steps};
+pub use tier::Tier;

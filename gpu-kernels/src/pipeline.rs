@@ -9,7 +9,7 @@ use crate::command::Dispatch;
 use crate::gpu::lock;
 use crate::kernels::Kernel;
 use crate::shader::{Reflection, Value, reflect, shader_error};
-use crate::{Binding, Command, Gpu, GpuError};
+use crate::{Binding, Command, Gpu, GpuError, Tier};
 
 /// How long one pipeline took to make.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub struct PipelineTime {
 /// The caches of one device.
 #[derive(Debug, Default)]
 pub(crate) struct Pipelines {
-    shaders: HashMap<&'static str, Arc<Shader>>,
+    shaders: HashMap<(&'static str, Tier), Arc<Shader>>,
     pipelines: HashMap<Key, Pipeline>,
     times: Vec<PipelineTime>,
     /// Bound where a kernel's optional operand is absent.
@@ -35,6 +35,7 @@ pub(crate) struct Pipelines {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     kernel: &'static str,
+    tier: Tier,
     entry: &'static str,
     constants: Vec<(&'static str, u64)>,
 }
@@ -92,10 +93,14 @@ impl Gpu {
     }
 
     fn shader(&self, pipelines: &mut Pipelines, kernel: &'static Kernel) -> Result<Arc<Shader>, GpuError> {
-        if let Some(shader) = pipelines.shaders.get(kernel.name) {
+        if let Some(shader) = pipelines.shaders.get(&(kernel.name, self.tier())) {
             return Ok(shader.clone());
         }
-        let reflection = reflect(kernel.name, kernel.source)?;
+        if !self.tier().covers(kernel.needs) {
+            let why = format!("it needs {}, and the device offers {}", kernel.needs, self.tier());
+            return Err(shader_error(kernel.name, why));
+        }
+        let reflection = reflect(kernel.name, kernel.source, self.tier())?;
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(kernel.name),
             source: wgpu::ShaderSource::Wgsl(reflection.text.as_str().into()),
@@ -107,7 +112,7 @@ impl Gpu {
             self.inner.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         };
         let shader = Arc::new(Shader { module, reflection });
-        pipelines.shaders.insert(kernel.name, shader.clone());
+        pipelines.shaders.insert((kernel.name, self.tier()), shader.clone());
         Ok(shader)
     }
 
@@ -178,7 +183,7 @@ impl<'a> Call<'a> {
     fn pipeline(&self, shader: &Shader, pipelines: &mut Pipelines) -> Result<Pipeline, GpuError> {
         let kernel = self.kernel.name;
         let constants = self.constants.iter().map(|&(n, v)| (n, v.to_bits())).collect();
-        let key = Key { kernel, entry: self.entry, constants };
+        let key = Key { kernel, tier: self.gpu.tier(), entry: self.entry, constants };
         if let Some(pipeline) = pipelines.pipelines.get(&key) {
             return Ok(pipeline.clone());
         }

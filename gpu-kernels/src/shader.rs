@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::GpuError;
+use crate::{GpuError, Tier};
 
 /// The shared pieces that `#import name` brings in, each once.
 pub(crate) const SHARED: &[(&str, &str)] = &[
@@ -12,17 +12,28 @@ pub(crate) const SHARED: &[(&str, &str)] = &[
     ("unary_op", include_str!("../../shaders/shared/unary_op.wgsl")),
     ("strides", include_str!("../../shaders/shared/strides.wgsl")),
     ("gemm_io", include_str!("../../shaders/shared/gemm_io.wgsl")),
+    ("gemv_rows", include_str!("../../shaders/shared/gemv_rows.wgsl")),
     ("reduce_group", include_str!("../../shaders/shared/reduce_group.wgsl")),
 ];
 
-/// Replaces each `#import name` line by that shared piece, recursively, each piece once.
-pub(crate) fn resolve(kernel: &str, source: &str) -> Result<String, GpuError> {
+/// What takes the place of a shared piece where shaders may use subgroups.
+const BY_SUBGROUPS: &[(&str, &str)] =
+    &[("reduce_group", include_str!("../../shaders/shared/reduce_group.subgroups.wgsl"))];
+
+/// Replaces each `#import name` line by that shared piece in the tier's form, recursively, each piece once.
+pub(crate) fn resolve(kernel: &str, source: &str, tier: Tier) -> Result<String, GpuError> {
     let mut out = String::with_capacity(source.len() * 2);
-    expand(kernel, source, &mut BTreeSet::new(), &mut out)?;
+    expand(kernel, source, tier, &mut BTreeSet::new(), &mut out)?;
     Ok(out)
 }
 
-fn expand<'a>(kernel: &str, source: &'a str, seen: &mut BTreeSet<&'a str>, out: &mut String) -> Result<(), GpuError> {
+fn expand<'a>(
+    kernel: &str,
+    source: &'a str,
+    tier: Tier,
+    seen: &mut BTreeSet<&'a str>,
+    out: &mut String,
+) -> Result<(), GpuError> {
     for line in source.lines() {
         match line.trim().strip_prefix("#import ") {
             None => {
@@ -35,7 +46,8 @@ fn expand<'a>(kernel: &str, source: &'a str, seen: &mut BTreeSet<&'a str>, out: 
                     shader_error(kernel, format!("#import {name}: there is no shaders/shared/{name}.wgsl in the list"))
                 })?;
                 if seen.insert(name) {
-                    expand(kernel, text, seen, out)?;
+                    let by_subgroups = BY_SUBGROUPS.iter().find(|(n, _)| *n == *name && tier.subgroups);
+                    expand(kernel, by_subgroups.map_or(text, |(_, t)| t), tier, seen, out)?;
                 }
             }
         }
@@ -78,15 +90,15 @@ pub(crate) struct Params {
 }
 
 /// Parses and validates a shader, and reads its declarations.
-pub(crate) fn reflect(kernel: &str, source: &str) -> Result<Reflection, GpuError> {
-    let text = resolve(kernel, source)?;
+pub(crate) fn reflect(kernel: &str, source: &str, tier: Tier) -> Result<Reflection, GpuError> {
+    let text = resolve(kernel, source, tier)?;
     let module = naga::front::wgsl::parse_str(&text).map_err(|e| shader_error(kernel, e.emit_to_string(&text)))?;
-    let info = naga::valid::Validator::new(
-        naga::valid::ValidationFlags::all(),
-        naga::valid::Capabilities::default() | naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32,
-    )
-    .validate(&module)
-    .map_err(|e| shader_error(kernel, e.emit_to_string(&text)))?;
+    let mut allowed = naga::valid::Capabilities::default() | naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+    allowed.set(naga::valid::Capabilities::SUBGROUP, tier.subgroups);
+    allowed.set(naga::valid::Capabilities::SHADER_FLOAT16, tier.f16);
+    let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), allowed)
+        .validate(&module)
+        .map_err(|e| shader_error(kernel, e.emit_to_string(&text)))?;
     let mut bindings = HashMap::new();
     let mut params = None;
     for (_, var) in module.global_variables.iter() {
@@ -230,15 +242,20 @@ mod tests {
     fn every_shader_is_valid_and_owned_by_one_kernel() {
         let mut bad = Vec::new();
         for kernel in ALL {
-            if let Err(e) = reflect(kernel.name, kernel.source) {
-                bad.push(e.to_string());
+            let all = Tier { subgroups: true, f16: true };
+            for tier in [kernel.needs, all] {
+                if let Err(e) = reflect(kernel.name, kernel.source, tier) {
+                    bad.push(format!("{tier}: {e}"));
+                }
             }
         }
         assert!(bad.is_empty(), "{}", bad.join("\n"));
         let owned: BTreeSet<String> = ALL.iter().map(|k| k.name.to_owned()).collect();
         assert_eq!(owned.len(), ALL.len(), "two kernels share a name");
         assert_eq!(wgsl_files("kernels"), owned);
-        assert_eq!(wgsl_files("shared"), SHARED.iter().map(|(n, _)| (*n).to_owned()).collect());
+        let shared = SHARED.iter().map(|(n, _)| (*n).to_owned());
+        let forms = BY_SUBGROUPS.iter().map(|(n, _)| format!("{n}.subgroups"));
+        assert_eq!(wgsl_files("shared"), shared.chain(forms).collect());
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shaders");
         for kernel in ALL {
             let file = folder.join("kernels").join(format!("{}.wgsl", kernel.name));
@@ -259,7 +276,7 @@ mod tests {
             @compute @workgroup_size(32, 2) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
                 if OP == 1u && id.x < params.n { y[id.x] = params.a; }
             }";
-        let r = reflect("test", source).unwrap();
+        let r = reflect("test", source, Tier::BASE).unwrap();
         assert_eq!(r.entries[0].workgroup, [32, 2, 1]);
         assert_eq!(r.entries[0].bindings, [1]);
         assert_eq!(r.bindings["y"], 1);
@@ -277,8 +294,8 @@ mod tests {
 
     #[test]
     fn wrong_shaders_are_errors_that_name_the_kernel() {
-        let e = reflect("broken", "fn main( {").unwrap_err();
+        let e = reflect("broken", "fn main( {", Tier::BASE).unwrap_err();
         assert!(e.to_string().contains("broken"), "{e}");
-        assert!(resolve("k", "#import nothing\n").unwrap_err().to_string().contains("nothing"));
+        assert!(resolve("k", "#import nothing\n", Tier::BASE).unwrap_err().to_string().contains("nothing"));
     }
 }

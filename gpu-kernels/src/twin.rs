@@ -1,10 +1,12 @@
 //! Every kernel beside its twin: fresh random inputs, odd sizes, one device, and a comparison that is shown to fail.
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use crate::kernels::{ALL, Elem};
-use crate::{Binding, Command, Gpu, run_steps};
+use crate::kernels::{ALL, Elem, Kernel};
+use crate::shader::resolve;
+use crate::{Binding, Command, Gpu, Tier, run_steps};
 
 /// The tests' device. `None` only where the user said that there is none (`STRATOSCOPE_NO_GPU=1`).
 pub(crate) fn shared_gpu() -> Option<&'static Gpu> {
@@ -19,6 +21,24 @@ pub(crate) fn shared_gpu() -> Option<&'static Gpu> {
         )
     })
     .as_ref()
+}
+
+/// The same device once for each tier that it has: all of it, and the base.
+fn tiers() -> &'static [Gpu] {
+    static TIERS: OnceLock<Vec<Gpu>> = OnceLock::new();
+    TIERS.get_or_init(|| {
+        let Some(gpu) = shared_gpu() else { return Vec::new() };
+        let mut all = vec![gpu.clone(), gpu.at_tier(Tier::BASE)];
+        all.dedup_by_key(|gpu| gpu.tier());
+        all
+    })
+}
+
+/// The forms of a kernel that differ: it runs once for each.
+fn forms(kernel: &Kernel) -> Vec<&'static Gpu> {
+    let mut seen = BTreeSet::new();
+    let able = tiers().iter().filter(|gpu| gpu.tier().covers(kernel.needs));
+    able.filter(|gpu| seen.insert(resolve(kernel.name, kernel.source, gpu.tier()).unwrap())).collect()
 }
 
 /// xorshift64*.
@@ -153,12 +173,12 @@ fn perturbed(got: &[f64], want: &[f64], at: usize, tolerance: f64) -> Vec<f64> {
 
 #[test]
 fn every_kernel_agrees_with_its_twin() {
-    let Some(gpu) = shared_gpu() else { return };
     let seed = fresh_seed();
     println!("seed {seed}");
     let only = std::env::var("KERNEL").ok();
     let mut failures = Vec::new();
-    for kernel in ALL.iter().filter(|k| only.as_ref().is_none_or(|o| o == k.name)) {
+    let wanted = ALL.iter().filter(|k| only.as_ref().is_none_or(|o| o.split(',').any(|o| o == k.name)));
+    for (kernel, gpu) in wanted.flat_map(|k| forms(k).into_iter().map(move |gpu| (k, gpu))) {
         let started = Instant::now();
         let mut bench = Bench::new(gpu, seed);
         if let Err(e) = (kernel.cases)(&mut bench) {
@@ -180,14 +200,14 @@ fn every_kernel_agrees_with_its_twin() {
         for (case, bytes) in bench.cases.iter().zip(bytes) {
             let got = decode(&bytes, case.elem);
             if let Some(why) = difference(&got, &case.want, case.tolerance) {
-                failures.push(format!("{} {}: {why}", kernel.name, case.label));
+                failures.push(format!("{} ({}) {}: {why}", kernel.name, gpu.tier(), case.label));
                 continue;
             }
             let at = bench.rng.int(0, case.want.len() as i32 - 1) as usize;
             let wrong = perturbed(&got, &case.want, at, case.tolerance);
             assert!(difference(&wrong, &case.want, case.tolerance).is_some(), "{}: a wrong result passes", case.label);
         }
-        println!("{}: {} cases, {:?}", kernel.name, bench.cases.len(), started.elapsed());
+        println!("{} ({}): {} cases, {:?}", kernel.name, gpu.tier(), bench.cases.len(), started.elapsed());
     }
     assert!(failures.is_empty(), "seed {seed}\n{}", failures.join("\n"));
 }

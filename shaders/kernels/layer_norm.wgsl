@@ -36,7 +36,8 @@ fn element(i: u32) -> f32 {
 }
 
 @compute @workgroup_size(128)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, lane: Lane) {
+    let local = lane.local;
     let row = group_index(group, groups);
     if row >= params.rows {
         return;
@@ -59,14 +60,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         for (var i = local; i < params.cols; i += 128u) {
             total += element(base + i);
         }
-        mean = group_sum(local, total) / count;
+        mean = group_sum(lane, total) / count;
     }
     var squares = 0.0;
     for (var i = local; i < params.cols; i += 128u) {
         let d = element(base + i) - mean;
         squares += d * d;
     }
-    let inverse = 1.0 / sqrt(group_sum(local, squares) / count + params.eps);
+    let inverse = 1.0 / sqrt(group_sum(lane, squares) / count + params.eps);
     let first = (row % params.groups) * params.per_group;
     for (var i = local; i < params.cols; i += 128u) {
         var v = (element(base + i) - mean) * inverse;

@@ -1,81 +1,158 @@
-// Tiled matrix product: a square of y per workgroup, 64 (or 32, where that gives more workgroups) a side, in steps of 16
-// along k; 4 x 4 of y per thread.
+// Tiled matrix product. A workgroup makes a rectangle of y in steps of 4 * KQ along k; each thread makes blocks of 4 x 4 of it:
+// one, two below each other, or two by two, by entry point. Blocks are products of 4 x 4 matrices, so that nothing is left to
+// unroll, and those of one thread lie apart, so that neighbours read neighbours.
 #import gemm_io
 
-// Threads along a side: 16 or 8.
-override SIDE: u32 = 16u;
+// Threads across and down.
+override TX: u32 = 16u;
+override TY: u32 = 16u;
+// Quads of k in a step.
+override KQ: u32 = 4u;
+// Vectors in each tile.
+override A_SIZE: u32 = 256u;
+override B_SIZE: u32 = 320u;
 
-// [rows][16 k]
-var<workgroup> tile_a: array<vec4<f32>, 256>;
-// [16 k][columns], or with TRANS_B [columns][16 k] in lines of 20, so that neighbours are in other banks.
-var<workgroup> tile_b: array<vec4<f32>, 320>;
+// [rows][KQ]
+var<workgroup> tile_a: array<vec4<f32>, A_SIZE>;
+// [4 KQ][columns / 4], or with TRANS_B [columns][KQ] in lines of KQ + 1, so that neighbours are in other banks.
+var<workgroup> tile_b: array<vec4<f32>, B_SIZE>;
 
-fn store4(z: u32, row: u32, col: u32, step: u32, v: vec4<f32>) {
-    store(z, row, col, v.x);
-    store(z, row, col + step, v.y);
-    store(z, row, col + 2u * step, v.z);
-    store(z, row, col + 3u * step, v.w);
+struct Place {
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_id) id: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
 }
 
-@compute @workgroup_size(SIDE, SIDE)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) id: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let z = params.first_batch + group.z;
-    let start = batch_offsets(z);
-    let row = group.y * 4u * SIDE;
-    let col = group.x * 4u * SIDE;
-    var acc0 = vec4(0.0);
-    var acc1 = vec4(0.0);
-    var acc2 = vec4(0.0);
-    var acc3 = vec4(0.0);
-    for (var k0 = 0u; k0 < params.k; k0 += 16u) {
-        for (var i = local; i < 16u * SIDE; i += SIDE * SIDE) {
-            let quarter = k0 + (i % 4u) * 4u;
-            let r = min(row + i / 4u, params.m - 1u);
-            tile_a[i] = load_a4(start.x + r * params.k, quarter, params.k);
-            if TRANS_B {
-                let c = min(col + i / 4u, params.n - 1u);
-                tile_b[(i / 4u) * 5u + i % 4u] = load_b4(start.y + c * params.k, quarter, params.k);
-            } else {
-                let k = k0 + i / SIDE;
-                var v = vec4(0.0);
-                if k < params.k {
-                    v = load_b4(start.y + k * params.n, col + (i % SIDE) * 4u, params.n);
-                }
-                tile_b[i] = v;
+fn load_tiles(start: vec2<u32>, row: u32, rows: u32, col: u32, cols: u32, k0: u32, local: u32) {
+    for (var i = local; i < rows * KQ; i += TX * TY) {
+        let r = min(row + i / KQ, params.m - 1u);
+        tile_a[i] = load_a4(start.x + r * params.k, k0 + (i % KQ) * 4u, params.k);
+    }
+    for (var i = local; i < cols * KQ; i += TX * TY) {
+        if TRANS_B {
+            let c = min(col + i / KQ, params.n - 1u);
+            tile_b[(i / KQ) * (KQ + 1u) + i % KQ] = load_b4(start.y + c * params.ldb, k0 + (i % KQ) * 4u, params.k);
+        } else {
+            let quads = cols / 4u;
+            let k = k0 + i / quads;
+            var v = vec4(0.0);
+            if k < params.k {
+                v = load_b4(start.y + k * params.n, col + (i % quads) * 4u, params.n);
             }
+            tile_b[i] = v;
         }
+    }
+}
+
+// A column for each of four rows of a, at four k.
+fn a_block(row: u32, q: u32) -> mat4x4<f32> {
+    let at = row * KQ + q;
+    return mat4x4(tile_a[at], tile_a[at + KQ], tile_a[at + 2u * KQ], tile_a[at + 3u * KQ]);
+}
+
+// A row for each of four columns of b, at the same four k; `first` counts quads, and with TRANS_B columns.
+fn b_block(first: u32, cols: u32, q: u32) -> mat4x4<f32> {
+    if TRANS_B {
+        let line = KQ + 1u;
+        let at = first * line + q;
+        let step = TX * line;
+        return transpose(mat4x4(tile_b[at], tile_b[at + step], tile_b[at + 2u * step], tile_b[at + 3u * step]));
+    }
+    let quads = cols / 4u;
+    let at = 4u * q * quads + first;
+    return mat4x4(tile_b[at], tile_b[at + quads], tile_b[at + 2u * quads], tile_b[at + 3u * quads]);
+}
+
+// Where the second block of a thread begins in `b_block`'s count.
+fn second(x: u32) -> u32 {
+    return x + select(TX, 4u * TX, TRANS_B);
+}
+
+fn store_block(z: u32, row: u32, col: u32, x: u32, block: mat4x4<f32>) {
+    let first = col + select(4u * x, x, TRANS_B);
+    let step = select(1u, TX, TRANS_B);
+    for (var i = 0u; i < 4u; i++) {
+        let v = block[i];
+        store(z, row + i, first, v.x);
+        store(z, row + i, first + step, v.y);
+        store(z, row + i, first + 2u * step, v.z);
+        store(z, row + i, first + 3u * step, v.w);
+    }
+}
+
+@compute @workgroup_size(TX, TY)
+fn one(p: Place) {
+    let z = params.first_batch + p.group.z;
+    let start = batch_offsets(z);
+    let row = p.group.y * 4u * TY;
+    let col = p.group.x * 4u * TX;
+    let x = p.id.x;
+    let y = p.id.y * 4u;
+    var acc = mat4x4<f32>();
+    for (var k0 = 0u; k0 < params.k; k0 += 4u * KQ) {
+        load_tiles(start, row, 4u * TY, col, 4u * TX, k0, p.local);
         workgroupBarrier();
-        for (var q = 0u; q < 4u; q++) {
-            let a0 = tile_a[id.y * 16u + q];
-            let a1 = tile_a[id.y * 16u + 4u + q];
-            let a2 = tile_a[id.y * 16u + 8u + q];
-            let a3 = tile_a[id.y * 16u + 12u + q];
-            if TRANS_B {
-                let b0 = tile_b[id.x * 5u + q];
-                let b1 = tile_b[(id.x + SIDE) * 5u + q];
-                let b2 = tile_b[(id.x + 2u * SIDE) * 5u + q];
-                let b3 = tile_b[(id.x + 3u * SIDE) * 5u + q];
-                acc0 += vec4(dot(a0, b0), dot(a0, b1), dot(a0, b2), dot(a0, b3));
-                acc1 += vec4(dot(a1, b0), dot(a1, b1), dot(a1, b2), dot(a1, b3));
-                acc2 += vec4(dot(a2, b0), dot(a2, b1), dot(a2, b2), dot(a2, b3));
-                acc3 += vec4(dot(a3, b0), dot(a3, b1), dot(a3, b2), dot(a3, b3));
-            } else {
-                let b0 = tile_b[4u * q * SIDE + id.x];
-                let b1 = tile_b[(4u * q + 1u) * SIDE + id.x];
-                let b2 = tile_b[(4u * q + 2u) * SIDE + id.x];
-                let b3 = tile_b[(4u * q + 3u) * SIDE + id.x];
-                acc0 += a0.x * b0 + a0.y * b1 + a0.z * b2 + a0.w * b3;
-                acc1 += a1.x * b0 + a1.y * b1 + a1.z * b2 + a1.w * b3;
-                acc2 += a2.x * b0 + a2.y * b1 + a2.z * b2 + a2.w * b3;
-                acc3 += a3.x * b0 + a3.y * b1 + a3.z * b2 + a3.w * b3;
-            }
+        for (var q = 0u; q < KQ; q++) {
+            acc += b_block(x, 4u * TX, q) * a_block(y, q);
         }
         workgroupBarrier();
     }
-    let first = col + select(id.x * 4u, id.x, TRANS_B);
-    let step = select(1u, SIDE, TRANS_B);
-    store4(z, row + id.y * 4u, first, step, acc0);
-    store4(z, row + id.y * 4u + 1u, first, step, acc1);
-    store4(z, row + id.y * 4u + 2u, first, step, acc2);
-    store4(z, row + id.y * 4u + 3u, first, step, acc3);
+    store_block(z, row + y, col, x, acc);
+}
+
+@compute @workgroup_size(TX, TY)
+fn two(p: Place) {
+    let z = params.first_batch + p.group.z;
+    let start = batch_offsets(z);
+    let row = p.group.y * 8u * TY;
+    let col = p.group.x * 4u * TX;
+    let x = p.id.x;
+    let y = p.id.y * 4u;
+    var upper = mat4x4<f32>();
+    var lower = mat4x4<f32>();
+    for (var k0 = 0u; k0 < params.k; k0 += 4u * KQ) {
+        load_tiles(start, row, 8u * TY, col, 4u * TX, k0, p.local);
+        workgroupBarrier();
+        for (var q = 0u; q < KQ; q++) {
+            let b = b_block(x, 4u * TX, q);
+            upper += b * a_block(y, q);
+            lower += b * a_block(y + 4u * TY, q);
+        }
+        workgroupBarrier();
+    }
+    store_block(z, row + y, col, x, upper);
+    store_block(z, row + y + 4u * TY, col, x, lower);
+}
+
+@compute @workgroup_size(TX, TY)
+fn four(p: Place) {
+    let z = params.first_batch + p.group.z;
+    let start = batch_offsets(z);
+    let row = p.group.y * 8u * TY;
+    let col = p.group.x * 8u * TX;
+    let x = p.id.x;
+    let y = p.id.y * 4u;
+    var upper_left = mat4x4<f32>();
+    var upper_right = mat4x4<f32>();
+    var lower_left = mat4x4<f32>();
+    var lower_right = mat4x4<f32>();
+    for (var k0 = 0u; k0 < params.k; k0 += 4u * KQ) {
+        load_tiles(start, row, 8u * TY, col, 8u * TX, k0, p.local);
+        workgroupBarrier();
+        for (var q = 0u; q < KQ; q++) {
+            let upper = a_block(y, q);
+            let lower = a_block(y + 4u * TY, q);
+            let left = b_block(x, 8u * TX, q);
+            upper_left += left * upper;
+            lower_left += left * lower;
+            let right = b_block(second(x), 8u * TX, q);
+            upper_right += right * upper;
+            lower_right += right * lower;
+        }
+        workgroupBarrier();
+    }
+    store_block(z, row + y, col, x, upper_left);
+    store_block(z, row + y, col + 4u * TX, x, upper_right);
+    store_block(z, row + y + 4u * TY, col, x, lower_left);
+    store_block(z, row + y + 4u * TY, col + 4u * TX, x, lower_right);
 }

@@ -1,5 +1,6 @@
 // Reduces the middle of [outer, n, inner], over f32 or i32. `group` gives each output a workgroup, `line` a thread.
 #import index
+#import reduce_group
 
 struct Params {
     outputs: u32,
@@ -101,7 +102,16 @@ fn line(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 }
 
 // Over the workgroup: threads past the elements hold copies of the first, so only those below `count` are combined.
-fn combine_group(op: u32, local: u32, value: u32, count: u32) -> u32 {
+fn combine_group(op: u32, lane: Lane, value: u32, count: u32) -> u32 {
+    if !INTEGER && op != 4u {
+        let v = bitcast<f32>(value);
+        switch op {
+            case 2u: { return bitcast<u32>(group_max(lane, v)); }
+            case 3u: { return bitcast<u32>(-group_max(lane, -v)); }
+            default: { return bitcast<u32>(group_sum(lane, select(0.0, v, lane.local < count))); }
+        }
+    }
+    let local = lane.local;
     partial[local] = value;
     workgroupBarrier();
     for (var half = 64u; half > 0u; half /= 2u) {
@@ -116,11 +126,12 @@ fn combine_group(op: u32, local: u32, value: u32, count: u32) -> u32 {
 }
 
 @compute @workgroup_size(128)
-fn group(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+fn group(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, lane: Lane) {
     let output = group_index(group, groups);
     if output >= params.outputs {
         return;
     }
+    let local = lane.local;
     let base = base_of(output);
     let first = base + min(local, params.n - 1u) * params.inner;
     var top = 0.0;
@@ -129,13 +140,13 @@ fn group(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
         for (var i = local + 128u; i < params.n; i += 128u) {
             largest = combine(2u, largest, x[base + i * params.inner]);
         }
-        top = bitcast<f32>(combine_group(2u, local, largest, params.n));
+        top = bitcast<f32>(combine_group(2u, lane, largest, params.n));
     }
     var acc = enter(x[first], top);
     for (var i = local + 128u; i < params.n; i += 128u) {
         acc = combine(OP, acc, enter(x[base + i * params.inner], top));
     }
-    acc = combine_group(OP, local, acc, params.n);
+    acc = combine_group(OP, lane, acc, params.n);
     if local == 0u {
         y[output] = leave(acc, top);
     }

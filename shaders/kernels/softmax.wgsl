@@ -15,7 +15,8 @@ struct Params {
 override LOG: bool = false;
 
 @compute @workgroup_size(128)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, lane: Lane) {
+    let local = lane.local;
     let line = group_index(group, groups);
     if line >= params.lines {
         return;
@@ -26,12 +27,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var i = local; i < params.n; i += 128u) {
         top = max(top, x[base + i * step]);
     }
-    top = group_max(local, top);
+    top = group_max(lane, top);
     var sum = 0.0;
     for (var i = local; i < params.n; i += 128u) {
         sum += exp(x[base + i * step] - top);
     }
-    sum = group_sum(local, sum);
+    sum = group_sum(lane, sum);
     if LOG {
         let shift = top + log(sum);
         for (var i = local; i < params.n; i += 128u) {

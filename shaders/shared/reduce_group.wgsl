@@ -1,8 +1,13 @@
 // Sums and maxima over a workgroup of 128 threads. Every thread gets the result, and every thread must call.
 
+struct Lane {
+    @builtin(local_invocation_index) local: u32,
+}
+
 var<workgroup> group_values: array<f32, 128>;
 
-fn group_sum(local: u32, value: f32) -> f32 {
+fn group_sum(lane: Lane, value: f32) -> f32 {
+    let local = lane.local;
     group_values[local] = value;
     workgroupBarrier();
     for (var half = 64u; half > 0u; half /= 2u) {
@@ -16,7 +21,8 @@ fn group_sum(local: u32, value: f32) -> f32 {
     return total;
 }
 
-fn group_max(local: u32, value: f32) -> f32 {
+fn group_max(lane: Lane, value: f32) -> f32 {
+    let local = lane.local;
     group_values[local] = value;
     workgroupBarrier();
     for (var half = 64u; half > 0u; half /= 2u) {

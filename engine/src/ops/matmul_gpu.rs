@@ -57,6 +57,8 @@ pub(crate) enum Storage {
     F16,
     /// Four in a word, with a scale for each column of the product.
     I8,
+    /// Eight in a word, by columns, with a scale for each group of 32.
+    I4,
 }
 
 impl Storage {
@@ -65,7 +67,17 @@ impl Storage {
         match precision {
             Precision::F16 => Some(Storage::F16),
             Precision::Int8 => Some(Storage::I8),
+            Precision::Int4 => Some(Storage::I4),
             _ => None,
+        }
+    }
+
+    fn bits(self) -> u64 {
+        match self {
+            Storage::F32 => 32,
+            Storage::F16 => 16,
+            Storage::I8 => 8,
+            Storage::I4 => 4,
         }
     }
 }
@@ -95,16 +107,75 @@ fn eighths(values: &[f32], s: &Sizes, by_columns: bool) -> (Vec<u8>, Vec<f32>) {
     (bytes, scales)
 }
 
-/// Weights on the device, in the operator's storage if they are constant.
-fn weights(op: &MatMul, b: &mut GpuBuilder<'_>, s: &Sizes) -> Result<(Binding, Storage, Option<Binding>), OpError> {
-    let constant = b.constant(1).filter(|t| op.storage != Storage::F32 && t.shape().len() == 2);
-    let Some(values) = constant.and_then(constant_f32) else { return Ok((b.input(1)?.binding, Storage::F32, None)) };
-    if op.storage == Storage::F16 {
-        return Ok((b.upload("f16 weights", &halves(&values))?, Storage::F16, None));
+/// Elements that share a scale in a column of int4 weights.
+const GROUP: usize = 32;
+
+/// Nibbles of the columns of [n, k] weights, each up to a whole group, and a scale and a shift per group: a weight is
+/// (nibble - 8) * scale.
+fn nibbles(columns: &[f32], k: usize) -> (Vec<u8>, Vec<f32>) {
+    let groups = columns.chunks(k.max(1)).flat_map(|column| column.chunks(GROUP));
+    let mut bytes = Vec::with_capacity(columns.len().div_ceil(2));
+    let mut scales = Vec::new();
+    for group in groups {
+        let scale = group.iter().fold(0f32, |top, v| top.max(v.abs())) / 7.0;
+        let nibble = |i: usize| {
+            let v = group.get(i).map_or(0.0, |v| if scale > 0.0 { v / scale } else { 0.0 });
+            (v.round_ties_even().clamp(-7.0, 7.0) + 8.0) as u8
+        };
+        bytes.extend((0..GROUP / 2).map(|i| nibble(2 * i) | nibble(2 * i + 1) << 4));
+        scales.extend([scale, -8.0 * scale]);
     }
-    let (bytes, scales) = eighths(&values, s, op.trans_b);
-    let scales = b.upload("scales", bytemuck::cast_slice(&scales))?;
-    Ok((b.upload("i8 weights", &bytes)?, Storage::I8, Some(scales)))
+    (bytes, scales)
+}
+
+/// [k, n] as [n, k].
+fn by_columns(values: &[f32], s: &Sizes) -> Vec<f32> {
+    (0..s.n).flat_map(|j| values.iter().skip(j).step_by(s.n).take(s.k)).copied().collect()
+}
+
+/// The right operand on the device.
+struct Right {
+    values: Binding,
+    storage: Storage,
+    scales: Option<Binding>,
+    trans_b: bool,
+}
+
+impl Right {
+    /// As the product takes it.
+    fn weights(&self) -> Weights<'_> {
+        match (self.storage, &self.scales) {
+            (Storage::F16, _) => Weights::F16(&self.values),
+            (Storage::I8, Some(scale)) => Weights::I8 { values: &self.values, scale },
+            (Storage::I4, Some(scales)) => Weights::I4 { values: &self.values, scales, group: GROUP as u32 },
+            _ => Weights::F32(&self.values),
+        }
+    }
+}
+
+/// The right operand in the operator's storage if it is constant. What is too large for one binding is held by columns, which
+/// can be read in parts.
+fn right(op: &MatMul, b: &mut GpuBuilder<'_>, s: &Sizes) -> Result<Right, OpError> {
+    let bytes = (s.k as u64).saturating_mul(s.n as u64).saturating_mul(op.storage.bits()) / 8;
+    let in_parts = !op.trans_b && bytes > b.gpu().max_binding_bytes();
+    let constant = b.constant(1).filter(|t| (op.storage != Storage::F32 || in_parts) && t.shape().len() == 2);
+    let Some(values) = constant.and_then(constant_f32) else {
+        let values = b.input(1)?.binding;
+        return Ok(Right { values, storage: Storage::F32, scales: None, trans_b: op.trans_b });
+    };
+    let trans_b = op.trans_b || in_parts || op.storage == Storage::I4;
+    let values = if trans_b && !op.trans_b { by_columns(&values, s).into() } else { values };
+    let (label, (bytes, scales)) = match op.storage {
+        Storage::F32 => ("weights by columns", (bytemuck::cast_slice(&values).to_vec(), Vec::new())),
+        Storage::F16 => ("f16 weights", (halves(&values), Vec::new())),
+        Storage::I8 => ("i8 weights", eighths(&values, s, trans_b)),
+        Storage::I4 => ("int4 weights", nibbles(&values, s.k)),
+    };
+    let scales = match scales.is_empty() {
+        true => None,
+        false => Some(b.upload("scales", bytemuck::cast_slice(&scales))?),
+    };
+    Ok(Right { values: b.upload(label, &bytes)?, storage: op.storage, scales, trans_b })
 }
 
 /// Encodes the product.
@@ -127,7 +198,7 @@ pub(crate) fn encode(op: &MatMul, b: &mut GpuBuilder<'_>) -> Result<bool, OpErro
     }
     let a = b.input(0)?;
     let a = if op.trans_a { transposed(b, &a, &[1, 0])? } else { a.binding };
-    let (w, storage, scale) = weights(op, b, &s)?;
+    let w = right(op, b, &s)?;
     let bias = if b.has(2) { Some(b.input(2)?) } else { None };
     let residual = if b.has(3) { Some(b.input(3)?) } else { None };
     let y = b.output(0)?;
@@ -136,12 +207,7 @@ pub(crate) fn encode(op: &MatMul, b: &mut GpuBuilder<'_>) -> Result<bool, OpErro
     let shared = sb.len() <= 2;
     let batch_count: usize = s.batch.iter().product();
     let m = if shared { s.m * batch_count } else { s.m };
-    let w = match (storage, &scale) {
-        (Storage::F16, _) => Weights::F16(&w),
-        (Storage::I8, Some(scale)) => Weights::I8 { values: &w, scale },
-        _ => Weights::F32(&w),
-    };
-    let mut p = Product::new(&a, w, &y.binding, [u32_of(m)?, u32_of(s.k)?, u32_of(s.n)?]);
+    let mut p = Product::new(&a, w.weights(), &y.binding, [u32_of(m)?, u32_of(s.k)?, u32_of(s.n)?]);
     if !shared {
         let mut batch = [1u32; 3];
         for (i, d) in s.batch.iter().enumerate() {
@@ -151,7 +217,7 @@ pub(crate) fn encode(op: &MatMul, b: &mut GpuBuilder<'_>) -> Result<bool, OpErro
         p.a_strides = batch_strides(&sa, s.m * s.k)?;
         p.b_strides = batch_strides(&sb, s.k * s.n)?;
     }
-    p.trans_b = op.trans_b;
+    p.trans_b = w.trans_b;
     p.alpha = op.alpha;
     p.bias = bias.as_ref().filter(|_| !late).map(|t| &t.binding);
     p.residual = residual.as_ref().map(|t| &t.binding);
@@ -182,5 +248,9 @@ mod tests {
         assert_eq!((bytes, scales), (vec![127, 127, 192, 129, 1, 0, 0, 0], vec![1.0, 2.0 / 127.0]));
         let (bytes, scales) = eighths(&[127.0, -64.0, 1.0, 0.0, 0.0, 0.0], &s, true);
         assert_eq!((bytes, scales), (vec![127, 192, 1, 0, 0, 0, 0, 0], vec![1.0, 0.0]));
+        assert_eq!(by_columns(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &s), [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
+        let (bytes, scales) = nibbles(&[7.0, -7.0, 1.0, 0.0, 0.0, -3.5], 3);
+        assert_eq!((bytes.len(), &bytes[..2], &bytes[16..18]), (32, &[0x1f, 0x89][..], &[0x88, 0x81][..]));
+        assert_eq!(scales, [1.0, -8.0, 0.5, -4.0]);
     }
 }

@@ -2,7 +2,7 @@
 
 use cpu_kernels::quantize::Granularity;
 use gpu_kernels::Binding;
-use gpu_kernels::kernels::matmul_integer::{IntegerStorage, ZeroPoint, matmul_integer};
+use gpu_kernels::kernels::matmul_integer::{IntegerOperand, IntegerStorage, ZeroPoint, matmul_integer};
 use gpu_kernels::kernels::quantize::{Quantization, dequantize_linear, dynamic_quantize_linear, quantize_linear};
 use graph::{DType, Tensor};
 
@@ -66,11 +66,17 @@ pub(crate) fn dynamic(b: &mut GpuBuilder<'_>) -> Result<bool, OpError> {
     Ok(true)
 }
 
-/// Four bytes a word.
+/// Four bytes a word; a matrix by columns.
 fn packed(b: &mut GpuBuilder<'_>, t: &Tensor) -> Result<(Binding, IntegerStorage), OpError> {
-    let mut bytes = t.bytes().to_vec();
+    let rows = t.bytes();
+    let (mut bytes, storage) = match *t.shape() {
+        [_, n] => {
+            let columns = (0..n).flat_map(|j| rows.iter().skip(j).step_by(n)).copied();
+            (columns.collect::<Vec<u8>>(), IntegerStorage::PackedColumns)
+        }
+        _ => (rows.to_vec(), IntegerStorage::Packed),
+    };
     bytes.resize(bytes.len().next_multiple_of(4), 0);
-    let storage = if t.dtype() == DType::I8 { IntegerStorage::PackedI8 } else { IntegerStorage::PackedU8 };
     Ok((b.upload("packed bytes", &bytes)?, storage))
 }
 
@@ -100,6 +106,8 @@ pub(crate) fn product(b: &mut GpuBuilder<'_>, s: &Sizes) -> Result<bool, OpError
     // Rows of a that all meet one b are one tall product.
     let tall = shared && az.as_ref().is_none_or(|z| z.len() == 1);
     let (batches, m) = if tall { (1, batches * s.m) } else { (batches, s.m) };
+    let unsigned = |i: usize| b.fact(i).is_some_and(|f| f.dtype == DType::U8);
+    let unsigned = [unsigned(0), unsigned(1)];
     let (Some(a_zero), Some(b_zero)) = (zero_point(az.as_ref(), m), zero_point(bz.as_ref(), s.n)) else {
         return Ok(false);
     };
@@ -110,6 +118,8 @@ pub(crate) fn product(b: &mut GpuBuilder<'_>, s: &Sizes) -> Result<bool, OpError
     let (a, y) = (b.input(0)?, b.output(0)?);
     let gpu = b.gpu();
     let dims = [u32_of(batches)?, u32_of(m)?, u32_of(s.k)?, u32_of(s.n)?];
-    b.push(matmul_integer(&gpu, (&a.binding, a_zero), (&weights, storage, b_zero), &y.binding, dims, shared))?;
+    let left = IntegerOperand { values: &a.binding, unsigned: unsigned[0], zero: a_zero };
+    let right = IntegerOperand { values: &weights, unsigned: unsigned[1], zero: b_zero };
+    b.push(matmul_integer(&gpu, left, (right, storage), &y.binding, dims, shared))?;
     Ok(true)
 }

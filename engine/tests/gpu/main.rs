@@ -225,12 +225,16 @@ fn weights_are_held_in_their_precision() {
     let halves = 2 * (33 * 17 + 1 + 9 * 17 + 1 + 5 * 27 + 1) as u64 + 4 * 9;
     // i8 and a scale for each column; a convolution stays f32.
     let bytes = (33 * 17 + 3 + 9 * 17 + 3 + 4 * (17 + 9 + 9 + 5 * 27)) as u64;
+    // Whole groups of 32 nibbles by columns, with a scale and a shift each.
+    let groups = 2 * 17 + 9;
+    let nibbles = (groups * (16 + 8) + 4 * (9 + 5 * 27)) as u64;
     let exact = Pair::new(&net, &PlanOptions { pack: false, ..PlanOptions::default() }, gpu.clone()).run(&net.fed).0;
     for (precision, held, simulated) in [
         (Precision::F32, full, false),
         (Precision::F16, halves, false),
         (Precision::Bf16, full, true),
         (Precision::Int8, bytes, true),
+        (Precision::Int4, nibbles, true),
     ] {
         let mut pair = Pair::new(&net, &PlanOptions { pack: false, precision, ..PlanOptions::default() }, gpu.clone());
         assert_eq!(pair.gpu.plan().simulated, simulated, "{precision}");
@@ -241,6 +245,29 @@ fn weights_are_held_in_their_precision() {
             assert_eq!(differs(w, g, 2e-5), None, "{precision}");
             let rounded = differs(e, g, 2e-5).is_some();
             assert_eq!(rounded, precision != Precision::F32, "{precision} must show");
+        }
+    }
+}
+
+#[test]
+fn weights_larger_than_a_binding_are_read_in_parts() {
+    let Some(gpu) = gpu() else { return };
+    let mut r = Rng::fresh();
+    let mut n = Net::new(17);
+    let x = n.feed(r.f(&[6, 64]));
+    let w = n.hold(r.f(&[64, 75]));
+    let y = n.op("MatMul", &[x, w], &[]);
+    let (w, c) = (n.hold(r.f(&[90, 75])), n.hold(r.f(&[90])));
+    let z = n.op("Gemm", &[y, w, c], &[("transB", Attr::Int(1))]);
+    let net = n.out(&[y, z]);
+    let small = gpu.with_binding_limit(4096);
+    for precision in Precision::ALL {
+        let mut pair =
+            Pair::new(&net, &PlanOptions { pack: false, precision, ..PlanOptions::default() }, small.clone());
+        assert!(pair.layers().iter().all(|l| l.device == "gpu"), "{precision}: {:?}", pair.layers());
+        let (want, got) = pair.run(&net.fed);
+        for (w, g) in want.iter().zip(&got) {
+            assert_eq!(differs(w, g, 2e-5), None, "{precision}");
         }
     }
 }

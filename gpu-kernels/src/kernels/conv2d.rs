@@ -1,7 +1,7 @@
 //! Convolution in two dimensions (one dimension is a height of 1).
 
 use crate::kernels::conv_direct;
-use crate::kernels::matmul::tile_side;
+use crate::kernels::tiles::Class;
 use crate::kernels::unary::Activation;
 use crate::kernels::{Kernel, count, need};
 use crate::pipeline::{Call, Groups};
@@ -120,7 +120,11 @@ pub fn conv2d(gpu: &Gpu, op: &Conv2d<'_>) -> Result<Command, GpuError> {
     let k = count("conv2d", &[channels, op.window[0], op.window[1]])?;
     let pixels = count("conv2d", &op.output)?;
     let planes = u64::from(op.input[0]) * u64::from(op.groups);
-    let side = tile_side(m, pixels, op.input[0].saturating_mul(op.groups));
+    // Threads along a tile's side.
+    let side = match Class::of(m, pixels, op.input[0].saturating_mul(op.groups)) {
+        Class::Thin | Class::Small => 8,
+        Class::Medium | Class::Large => 16,
+    };
     let (across, down) = (pixels.div_ceil(4 * side), m.div_ceil(4 * side));
     op.common(gpu.call(&KERNEL)).constant("SIDE", side).param("k", k).param("pixels", pixels).run(Groups::Grid([
         across.into(),

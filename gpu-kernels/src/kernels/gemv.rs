@@ -12,6 +12,7 @@ mod tests {
     use crate::twin::Bench;
 
     pub(super) fn cases(bench: &mut Bench) -> Result<(), GpuError> {
+        case(bench, &Spec { mkn: [1, 136, 37], trans_b: true, kind: 3, epilogue: true, batch: [1; 3] })?;
         for trans_b in [false, true] {
             for kind in 0..3 {
                 case(bench, &Spec { mkn: [1, 133, 37], trans_b, kind, epilogue: false, batch: [1; 3] })?;

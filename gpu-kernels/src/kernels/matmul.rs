@@ -1,7 +1,8 @@
 //! The matrix product, with what often follows it.
 
+use crate::kernels::tiles::Class;
 use crate::kernels::unary::Activation;
-use crate::kernels::{Kernel, count, gather::gcd, gemv, need};
+use crate::kernels::{Kernel, count, gather::gcd, gemv, gemv_subgroups, need};
 use crate::pipeline::{Call, Groups};
 use crate::{Binding, Command, Gpu, GpuError};
 
@@ -22,6 +23,16 @@ pub enum Weights<'a> {
         /// \[n\]
         scale: &'a Binding,
     },
+    /// Eight nibbles per word, each of them times a scale plus a shift of its group along k; only with `trans_b`. Columns
+    /// begin at whole groups.
+    I4 {
+        /// The nibbles.
+        values: &'a Binding,
+        /// \[n, groups of a column, 2\]: scale and shift.
+        scales: &'a Binding,
+        /// Elements of a group: a multiple of four.
+        group: u32,
+    },
 }
 
 impl<'a> Weights<'a> {
@@ -30,7 +41,18 @@ impl<'a> Weights<'a> {
             Weights::F32(b) => (b, 0, 32, None),
             Weights::F16(b) => (b, 1, 16, None),
             Weights::I8 { values, scale } => (values, 2, 8, Some(scale)),
+            Weights::I4 { values, scales, .. } => (values, 3, 4, Some(scales)),
         }
+    }
+
+    fn group(&self) -> u32 {
+        if let Weights::I4 { group, .. } = *self { group } else { 1 }
+    }
+
+    /// Elements from one column to the next where they are stored by columns.
+    fn line(&self, k: u32) -> Result<u32, GpuError> {
+        let whole = k.checked_next_multiple_of(self.group().max(1));
+        whole.ok_or_else(|| GpuError::argument("matmul", "its columns overflow"))
     }
 }
 
@@ -104,10 +126,18 @@ impl<'a> MatMul<'a> {
         }
         need("matmul", "a", self.a, self.reach(self.a_strides, count("matmul", &[self.m, self.k])?)?)?;
         let (b, _, bits, scale) = self.b.parts();
-        let elements = self.reach(self.b_strides, count("matmul", &[self.k, self.n])?)?;
+        let line = self.b.line(self.k)?;
+        let elements = self.reach(self.b_strides, count("matmul", &[line, self.n])?)?;
         need("matmul", "b", b, (u64::from(elements) * bits).div_ceil(32) as u32)?;
+        let mut scales = self.n;
+        if let Weights::I4 { group, .. } = self.b {
+            if !self.trans_b || group == 0 || !group.is_multiple_of(4) {
+                return Err(GpuError::argument("matmul", format!("int4 weights by rows or in groups of {group}")));
+            }
+            scales = count("matmul", &[self.n, self.k.div_ceil(group), 2])?;
+        }
         for (name, binding, n) in
-            [("scale", scale, self.n), ("bias", self.bias, self.n), ("residual", self.residual, total)]
+            [("scale", scale, scales), ("bias", self.bias, self.n), ("residual", self.residual, total)]
         {
             binding.map_or(Ok(()), |b| need("matmul", name, b, n))?;
         }
@@ -115,7 +145,7 @@ impl<'a> MatMul<'a> {
     }
 
     fn is_aligned(&self) -> bool {
-        let line = if self.trans_b { self.k } else { self.n };
+        let line = if self.trans_b { self.k.next_multiple_of(self.b.group()) } else { self.n };
         let steps = [&self.a_strides[..], &self.b_strides[..], &[self.k, line]].concat();
         steps.iter().all(|s| s.is_multiple_of(4))
     }
@@ -124,18 +154,24 @@ impl<'a> MatMul<'a> {
     fn part(&self, gpu: &Gpu, b: &Binding, cols: (u32, u32), batches: (u32, u32)) -> Result<Command, GpuError> {
         let (_, kind, _, scale) = self.b.parts();
         let few_rows = self.m <= 4;
-        let call: Call<'_> = match (few_rows, self.trans_b) {
-            (true, true) => gpu.call(&gemv::KERNEL).entry("lines"),
-            (true, false) => gpu.call(&gemv::KERNEL).entry("columns"),
-            _ => gpu.call(&KERNEL),
+        let (call, across, down): (Call<'_>, u32, u32) = match (few_rows, self.trans_b, gpu.largest_subgroup()) {
+            (true, true, Some(size)) => {
+                let columns = (256 / size.max(1)).max(1);
+                let across = cols.1.div_ceil(columns).min(gpu.limits().max_compute_workgroups_per_dimension);
+                (gpu.call(&gemv_subgroups::KERNEL), across, 1)
+            }
+            (true, true, None) => (gpu.call(&gemv::KERNEL).entry("lines"), cols.1.div_ceil(8), 1),
+            (true, false, _) => (gpu.call(&gemv::KERNEL).entry("columns"), cols.1.div_ceil(32), 1),
+            (false, ..) => {
+                let tile = gpu.tiles().of(Class::of(self.m, cols.1, batches.1));
+                let [a_size, b_size] = tile.shared(self.trans_b);
+                let call = gpu.call(&KERNEL).entry(tile.entry).constant("TX", tile.threads[0]);
+                let call = call.constant("TY", tile.threads[1]).constant("KQ", tile.quads);
+                let call = call.constant("A_SIZE", a_size).constant("B_SIZE", b_size);
+                (call, cols.1.div_ceil(tile.cols()), self.m.div_ceil(tile.rows()))
+            }
         };
-        let side = tile_side(self.m, cols.1, batches.1);
-        let (across, down) = match (few_rows, self.trans_b) {
-            (true, true) => (cols.1.div_ceil(8), 1),
-            (true, false) => (cols.1.div_ceil(32), 1),
-            _ => (cols.1.div_ceil(4 * side), self.m.div_ceil(4 * side)),
-        };
-        let call = if few_rows { call } else { call.constant("SIDE", side) };
+        let call = if few_rows { call.constant("ONE_ROW", u8::from(self.m == 1)) } else { call };
         call.constant("TRANS_B", u8::from(self.trans_b))
             .constant("B_KIND", kind)
             .constant("ALIGNED", u8::from(self.is_aligned()))
@@ -161,19 +197,14 @@ impl<'a> MatMul<'a> {
             .param("b_1", self.b_strides[1])
             .param("b_2", self.b_strides[2])
             .param("first_col", cols.0)
+            .param("ldb", self.b.line(self.k)?)
+            .param("group", self.b.group())
             .param("ldy", self.n)
             .param("alpha", self.alpha)
             .param("act_a", self.activation.a)
             .param("act_b", self.activation.b)
             .run(Groups::Grid([across.into(), down.into(), batches.1.into()]))
     }
-}
-
-/// Threads along a tile's side. Large tiles read each operand less often, but a product that has few of them leaves most of
-/// a GPU idle, and one thinner than a tile wastes it.
-pub(crate) fn tile_side(rows: u32, cols: u32, batches: u32) -> u32 {
-    let tiles = u64::from(rows.div_ceil(64)) * u64::from(cols.div_ceil(64)) * u64::from(batches);
-    if rows <= 32 || cols <= 32 || tiles < 96 { 8 } else { 16 }
 }
 
 /// The product as a command. Weights stored by columns that are larger than one binding are read in parts.
@@ -187,7 +218,7 @@ pub fn matmul(gpu: &Gpu, op: &MatMul<'_>) -> Result<Command, GpuError> {
     let limit = gpu.max_binding_bytes() - gpu.max_binding_bytes() % gpu.alignment();
     let mut parts = Vec::new();
     if b.bytes > limit && batches == 1 && op.trans_b && op.k > 0 {
-        let line = u64::from(op.k) * bits;
+        let line = u64::from(op.b.line(op.k)?) * bits;
         let unit = gpu.alignment() * 8 / gcd(gpu.alignment() * 8, line);
         let lines = (limit * 8 / line / unit * unit).min(op.n.into()) as u32;
         let mut first = 0;
@@ -214,6 +245,7 @@ pub fn matmul(gpu: &Gpu, op: &MatMul<'_>) -> Result<Command, GpuError> {
 pub(crate) mod tests {
     use super::*;
     use crate::kernels::Elem;
+    use crate::kernels::tiles::{TABLE, Tiles};
     use crate::kernels::unary::UnaryOp;
     use crate::twin::Bench;
 
@@ -227,7 +259,13 @@ pub(crate) mod tests {
     }
 
     /// Right operand in each storage: the values the oracle sees, the packed bytes, and scales per column.
-    fn weights(bench: &mut Bench, n: usize, cols: usize, kind: u8) -> (Vec<f64>, Binding, Vec<f64>, Binding) {
+    fn weights(
+        bench: &mut Bench,
+        n: usize,
+        cols: usize,
+        group: usize,
+        kind: u8,
+    ) -> (Vec<f64>, Binding, Vec<f64>, Binding) {
         let (scales, scale) = bench.floats_in(cols, 0.01, 0.1);
         match kind {
             0 => {
@@ -240,6 +278,19 @@ pub(crate) mod tests {
                 bits.resize(n.next_multiple_of(2), 0);
                 (halves.iter().map(|h| h.to_f64()).collect(), bench.words(bytemuck::cast_slice(&bits)), scales, scale)
             }
+            3 => {
+                // Columns begin at whole groups.
+                let (k, line) = (n / cols, (n / cols).next_multiple_of(group));
+                let nibbles: Vec<i32> = (0..(cols * line).next_multiple_of(8)).map(|_| bench.rng.int(0, 15)).collect();
+                let words: Vec<u32> =
+                    nibbles.chunks(8).map(|c| c.iter().rev().fold(0, |w, &q| w << 4 | q as u32)).collect();
+                let (pairs, pairs_b) = bench.floats(cols * line / group * 2);
+                let at = |i: usize| {
+                    let i = i / k * line + i % k;
+                    f64::from(nibbles[i]) * pairs[i / group * 2] + pairs[i / group * 2 + 1]
+                };
+                ((0..n).map(at).collect(), bench.words(&words), scales, pairs_b)
+            }
             _ => {
                 let bytes: Vec<i8> = (0..n.next_multiple_of(4)).map(|_| bench.rng.int(-127, 127) as i8).collect();
                 let v = bytes[..n].iter().map(|&b| f64::from(b)).collect();
@@ -249,11 +300,16 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn case(bench: &mut Bench, spec: &Spec) -> Result<(), GpuError> {
+        case_on(bench, bench.gpu, spec)
+    }
+
+    fn case_on(bench: &mut Bench, gpu: &Gpu, spec: &Spec) -> Result<(), GpuError> {
         let [m, k, n] = spec.mkn;
         let [b0, b1, b2] = spec.batch;
+        let group = if k % 3 == 0 { 12 } else { 32 };
         // The middle batch dimension of b is broadcast.
         let (a, ab) = bench.floats(b0 * b1 * b2 * m * k);
-        let (b, bb, scales, sb) = weights(bench, b0 * b2 * k * n, n, spec.kind);
+        let (b, bb, scales, sb) = weights(bench, b0 * b2 * k * n, n, group, spec.kind);
         let (bias, bias_b) = bench.floats(n);
         let batches = b0 * b1 * b2;
         let (residual, rb) = bench.floats(batches * m * n);
@@ -261,6 +317,7 @@ pub(crate) mod tests {
         let weights = match spec.kind {
             0 => Weights::F32(&bb),
             1 => Weights::F16(&bb),
+            3 => Weights::I4 { values: &bb, scales: &sb, group: group as u32 },
             _ => Weights::I8 { values: &bb, scale: &sb },
         };
         let mut op = MatMul::new(&ab, weights, &yb, [m as u32, k as u32, n as u32]);
@@ -274,7 +331,7 @@ pub(crate) mod tests {
             op.residual = Some(&rb);
             op.activation = Activation { op: UnaryOp::LeakyRelu, a: 0.25, b: 0.0 };
         }
-        let command = matmul(bench.gpu, &op)?;
+        let command = matmul(gpu, &op)?;
         let mut want = Vec::with_capacity(batches * m * n);
         for z in 0..batches {
             let (a0, bz) = (z * m * k, (z / (b1 * b2) * b2 + z % b2) * k * n);
@@ -312,11 +369,20 @@ pub(crate) mod tests {
             case(bench, &Spec { mkn: [17, 20, 8], trans_b, kind: 0, epilogue: true, batch: [2, 3, 2] })?;
             case(bench, &Spec { mkn: [5, 3, 7], trans_b, kind: 1, epilogue: false, batch: [1, 5, 3] })?;
         }
-        // Enough tiles for the large ones.
-        for trans_b in [false, true] {
-            case(bench, &Spec { mkn: [65, 35, 70], trans_b, kind: 0, epilogue: true, batch: [1, 5, 5] })?;
+        for m in [6, 67] {
+            case(bench, &Spec { mkn: [m, 36, 45], trans_b: true, kind: 3, epilogue: true, batch: [1; 3] })?;
+            case(bench, &Spec { mkn: [m, 41, 10], trans_b: true, kind: 3, epilogue: false, batch: [1; 3] })?;
         }
-        case(bench, &Spec { mkn: [130, 259, 129], trans_b: false, kind: 0, epilogue: false, batch: [1; 3] })
+        // Every tile, by itself: its own pipeline, and edges that none of them divides.
+        for (line, tile) in TABLE.iter().enumerate() {
+            let tiles = Class::ALL.iter().fold(Tiles::default(), |t, c| t.with(*c, line));
+            let gpu = bench.gpu.with_tiles(tiles);
+            // Both layouts meet each entry point.
+            let trans_b = matches!(line, 1 | 3 | 5);
+            let mkn = [tile.rows() as usize + 3, 39, tile.cols() as usize + 5];
+            case_on(bench, &gpu, &Spec { mkn, trans_b, kind: 0, epilogue: line % 2 == 0, batch: [1; 3] })?;
+        }
+        Ok(())
     }
 
     #[test]
@@ -329,6 +395,11 @@ pub(crate) mod tests {
         assert!(matmul(gpu, &MatMul { b_strides: [0, 0, 1], batch: [1, 1, 2], ..op }).is_err());
         assert!(matmul(gpu, &MatMul { activation: Activation::of(UnaryOp::Not), ..op }).is_err());
         assert!(matmul(gpu, &MatMul { b: Weights::I8 { values: &b, scale: &b.buffer.part(0, 12) }, ..op }).is_err());
+        let int4 = |group| Weights::I4 { values: &b, scales: &b, group };
+        assert!(matmul(gpu, &MatMul { b: int4(8), trans_b: true, n: 2, ..op }).is_ok());
+        assert!(matmul(gpu, &MatMul { b: int4(4), ..op }).is_err(), "by rows");
+        assert!(matmul(gpu, &MatMul { b: int4(3), trans_b: true, ..op }).is_err(), "a group that is not whole vectors");
+        assert!(matmul(gpu, &MatMul { b: int4(0), trans_b: true, ..op }).is_err());
         assert_eq!(matmul(gpu, &MatMul { m: 0, ..op }).unwrap().dispatches(), 0);
     }
 }

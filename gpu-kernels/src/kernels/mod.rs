@@ -2,7 +2,7 @@
 
 #[cfg(test)]
 use crate::twin::Bench;
-use crate::{Binding, GpuError};
+use crate::{Binding, GpuError, Tier};
 
 /// A shader and its test cases.
 #[derive(Debug)]
@@ -11,17 +11,24 @@ pub struct Kernel {
     pub name: &'static str,
     /// Its WGSL, with `#import` lines.
     pub source: &'static str,
+    /// What a device must have to run it.
+    pub needs: Tier,
     /// Runs the kernel over odd sizes beside its twin.
     #[cfg(test)]
     pub(crate) cases: fn(&mut Bench) -> Result<(), GpuError>,
 }
 
-/// `kernel!("softmax")`: the kernel whose shader is `shaders/kernels/softmax.wgsl` and whose cases are `tests::cases`.
+/// `kernel!("softmax")`: the kernel whose shader is `shaders/kernels/softmax.wgsl` and whose cases are `tests::cases`. What it
+/// needs beyond the base follows its name.
 macro_rules! kernel {
     ($name:literal) => {
+        kernel!($name, $crate::Tier::BASE)
+    };
+    ($name:literal, $needs:expr) => {
         $crate::kernels::Kernel {
             name: $name,
             source: include_str!(concat!("../../../shaders/kernels/", $name, ".wgsl")),
+            needs: $needs,
             #[cfg(test)]
             cases: tests::cases,
         }
@@ -40,6 +47,7 @@ pub mod fill;
 pub mod gather;
 pub mod gather_elements;
 pub mod gemv;
+mod gemv_subgroups;
 pub mod index_nd;
 pub mod layer_norm;
 mod layout;
@@ -54,6 +62,7 @@ pub mod resize;
 pub mod select;
 pub mod softmax;
 pub mod strided_copy;
+pub mod tiles;
 pub mod trilu;
 pub mod unary;
 
@@ -71,6 +80,7 @@ pub static ALL: &[&Kernel] = &[
     &gather::KERNEL,
     &gather_elements::KERNEL,
     &gemv::KERNEL,
+    &gemv_subgroups::KERNEL,
     &index_nd::KERNEL,
     &layer_norm::KERNEL,
     &matmul::KERNEL,
