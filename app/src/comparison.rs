@@ -35,6 +35,31 @@ pub fn short_answer(c: &Comparison) -> String {
     }
 }
 
+/// Rows with a verdict, and the time by which they differ together.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Wins {
+    /// How many rows the trace on show is faster in, and by how much.
+    pub faster: (usize, f64),
+    /// How many it is slower in.
+    pub slower: (usize, f64),
+    /// Rows of both sides without a verdict.
+    pub open: usize,
+}
+
+/// Where each side wins. Rows that only one side has belong to neither.
+pub fn wins(c: &Comparison) -> Wins {
+    let mut wins = Wins::default();
+    for row in &c.rows {
+        match row.time.verdict {
+            Verdict::Faster => wins.faster = (wins.faster.0 + 1, wins.faster.1 + row.time.difference_ns),
+            Verdict::Slower => wins.slower = (wins.slower.0 + 1, wins.slower.1 + row.time.difference_ns),
+            Verdict::New | Verdict::Gone => {}
+            _ => wins.open += 1,
+        }
+    }
+    wins
+}
+
 /// Where the change comes from, or why there is no verdict, in a sentence.
 pub fn because(c: &Comparison) -> String {
     let t = &c.totals.headline;

@@ -33,7 +33,8 @@ impl Run {
         let fusion = if meta.fusion || meta.precision.is_empty() { "" } else { ", fusion off" };
         let precision = if meta.precision.is_empty() { String::new() } else { format!(", {}", meta.precision) };
         let device = if meta.device_kind.is_empty() { String::new() } else { format!(", {}", meta.device_kind) };
-        format!("{name}{device}{precision}{fusion}{latency}")
+        let engine = if meta.engine.is_empty() { String::new() } else { format!(", {}", meta.engine) };
+        format!("{name}{engine}{device}{precision}{fusion}{latency}")
     }
 }
 

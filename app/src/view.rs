@@ -161,6 +161,8 @@ pub struct Preferences {
 pub enum Action {
     /// Profile the open model with the current settings.
     Run,
+    /// Profile the open model in this program's engine and in another one, and compare.
+    RunEngines,
     /// Compare the precision schemes with f32 on the open model.
     RunAccuracy,
     /// Plan the open model's memory in other ways.

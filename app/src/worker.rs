@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use graph::Model;
 use profiler::Trace;
 use studies::ceilings::{Target, ceilings, remembered};
-use studies::{Control, Device, Inspection, Precision, Progress, Settings, StudyError};
+use studies::{Control, Device, EngineChoice, Inspection, Precision, Progress, Settings, StudyError};
 
 use crate::apart::Apart;
 use crate::ceilings::Advised;
@@ -36,6 +36,8 @@ pub enum Command {
     Inspect(Arc<Model>, Settings),
     /// Measure latency and memory.
     Profile(Arc<Model>, Settings),
+    /// Measure in two engines.
+    SideBySide(Arc<Model>, Settings, [EngineChoice; 2]),
     /// Compare precisions with f32.
     Accuracy(Arc<Model>, Settings, Vec<Precision>),
     /// Plan a model's memory in other ways.
@@ -84,6 +86,7 @@ impl Command {
             Command::Overlay(t, m, _) => format!("Lay {} over {}", t.meta.model, file_name(&m.path)),
             Command::WhatIf(m, _) => format!("Plan the memory of {} in other ways", file_name(&m.path)),
             Command::Profile(m, _) => format!("Profile {}", file_name(&m.path)),
+            Command::SideBySide(m, ..) => format!("Profile {} in two engines", file_name(&m.path)),
             Command::Accuracy(m, ..) => format!("Compare precisions of {}", file_name(&m.path)),
             Command::Join { times, .. } => format!("Join what is known of {}", times.meta.model),
             Command::Ceilings { profile, measure: true, .. } => {
@@ -112,6 +115,8 @@ pub enum Event {
     Inspected(Arc<Model>, Box<Inspection>),
     /// A latency study ended well.
     Profiled(Arc<Profile>),
+    /// A model was measured in two engines.
+    SideBySide([Arc<Profile>; 2]),
     /// An accuracy study ended well.
     Compared(Arc<Profile>),
     /// A model's memory was planned in other ways.
@@ -261,7 +266,11 @@ fn run(command: Command, slot: &Slot, wake: &Wake, apart: &mut Apart, past: &mut
     let progress = Progress { stage: String::new(), fraction: None, left: None };
     let study = matches!(
         command,
-        Command::Profile(..) | Command::Accuracy(..) | Command::WhatIf(..) | Command::Ceilings { measure: true, .. }
+        Command::Profile(..)
+            | Command::SideBySide(..)
+            | Command::Accuracy(..)
+            | Command::WhatIf(..)
+            | Command::Ceilings { measure: true, .. }
     );
     let cancellable =
         study || matches!(command, Command::Open(..) | Command::Overlay(..) | Command::Save(..) | Command::Compare(..));
@@ -282,7 +291,7 @@ fn run(command: Command, slot: &Slot, wake: &Wake, apart: &mut Apart, past: &mut
 fn execute(command: Command, control: &Control, apart: &mut Apart, past: &mut Past) -> anyhow::Result<Event> {
     let inner = control.clone();
     // Nothing may run beside what is measured.
-    if matches!(command, Command::Profile(..) | Command::Accuracy(..)) {
+    if matches!(command, Command::Profile(..) | Command::SideBySide(..) | Command::Accuracy(..)) {
         apart.settle();
     }
     Ok(match command {
@@ -300,12 +309,15 @@ fn execute(command: Command, control: &Control, apart: &mut Apart, past: &mut Pa
             Event::Inspected(model, inspection)
         }
         Command::Profile(model, settings) => {
-            let job = move || {
-                let mut trace = studies::profile(&model, &settings, &inner)?.trace;
-                crate::ceilings::attach(&mut trace);
-                Ok(derive(Arc::new(trace)))
-            };
+            let job = move || Ok(under_roofs(studies::profile(&model, &settings, &inner)?.trace));
             Event::Profiled(apart.run(control, job)?)
+        }
+        Command::SideBySide(model, settings, engines) => {
+            let job = move || {
+                let both = studies::side_by_side(&model, &settings, engines, &inner)?;
+                Ok(both.map(|p| under_roofs(p.trace)))
+            };
+            Event::SideBySide(apart.run(control, job)?)
         }
         Command::Accuracy(model, settings, schemes) => {
             let job = move || Ok(derive(Arc::new(studies::accuracy(&model, &settings, &schemes, &inner)?)));
@@ -375,6 +387,12 @@ fn execute(command: Command, control: &Control, apart: &mut Apart, past: &mut Pa
         #[cfg(test)]
         Command::Panic => panic!("on purpose"),
     })
+}
+
+/// A new trace with what is known of its device, for the views.
+fn under_roofs(mut trace: Trace) -> Arc<Profile> {
+    crate::ceilings::attach(&mut trace);
+    derive(Arc::new(trace))
 }
 
 /// What the views need takes time that grows with the trace: it is made here, not by the window.

@@ -3,6 +3,7 @@
 //! reports to a [`Control`], and yields a [`profiler::Trace`] or a report.
 
 mod accuracy;
+mod bench;
 mod cache_sizes;
 pub mod ceilings;
 mod devices;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use graph::Model;
 
 pub use accuracy::accuracy;
+pub use bench::{BenchEngine, BenchPlan, BenchRatio, BenchRow, LoadCost, bench, load_cost};
 pub use devices::{Device, devices};
 pub use engines::EngineChoice;
 pub use inputs::{default_dims, make_inputs};
@@ -35,7 +37,8 @@ pub use inspect::{InputInfo, Inspection, NodeInfo, inspect};
 pub use latency::{Profiled, profile};
 pub use overlay::{OverlayReport, overlay, overlay_optimised};
 pub use settings::{
-    Budget, Control, DeviceChoice, EngineOptions, Fill, OptionInfo, Precision, Progress, Settings, StudyError, describe_options,
+    Budget, Control, DeviceChoice, EngineOptions, Fill, OptionInfo, Precision, Progress, Settings, StudyError,
+    describe_options,
 };
 pub use side_by_side::side_by_side;
 pub use structure::{model_hash, source_nodes};

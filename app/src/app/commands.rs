@@ -7,6 +7,7 @@
 use egui::{Key, KeyboardShortcut, Modifiers};
 use studies::{Budget, DeviceChoice, Precision, Settings};
 
+use super::engine::{engine_name, engines, other_engine, same_engine};
 use super::{App, ThemeChoice, Wish};
 use crate::format;
 use crate::live::DEFAULT_ADDRESS;
@@ -319,6 +320,12 @@ impl App {
             .keys(&[ctrl(Key::R), plain(Key::F5)])
             .only_if(self.can_run(), hindrance)
             .tip("Measure latency and memory");
+        l.add("compare-engines", "Compare engines", Wish::Do(Action::RunEngines))
+            .only_if(self.can_run(), hindrance)
+            .tip(format!(
+                "Measure here and in {}, and show layer by layer where each wins",
+                engine_name(&other_engine(settings))
+            ));
         l.add("compare-precisions", "Compare precisions", Wish::Do(Action::RunAccuracy))
             .only_if(self.can_run(), hindrance)
             .tip("f16, bf16, int8 and int4 against f32, layer by layer");
@@ -340,6 +347,15 @@ impl App {
                 .checked(settings.device == choice)
                 .only_if(!measuring, wait)
                 .tip(tip);
+        }
+        l.sub("Engine");
+        for (choice, about) in engines() {
+            let name = engine_name(&choice);
+            let checked = same_engine(&settings.engine, &choice);
+            l.add(format!("engine:{}", choice.label()), name, set(&|s| s.engine = choice.clone()))
+                .checked(checked)
+                .only_if(!measuring, wait)
+                .tip(about);
         }
         l.sub("Precision");
         for p in Precision::ALL {

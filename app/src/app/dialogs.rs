@@ -52,6 +52,18 @@ impl Dialogs {
         });
     }
 
+    /// Asks for the library of ONNX Runtime.
+    pub fn library(&mut self, ctx: &egui::Context) {
+        self.ask(ctx, || {
+            let path = rfd::FileDialog::new()
+                .set_title("The library of ONNX Runtime (libonnxruntime)")
+                .add_filter("Libraries", &["so", "dll", "dylib"])
+                .add_filter("All files", &["*"])
+                .pick_file()?;
+            Some(Wish::Library(path))
+        });
+    }
+
     /// Asks where to put a picture of a panel.
     pub fn picture(&mut self, ctx: &egui::Context, view: &'static str) {
         self.ask(ctx, move || {

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use graph::Model;
-use studies::Precision;
+use studies::{EngineChoice, Precision};
 
 use super::banner::Failure;
 use super::dock::Layout;
+use super::engine::other_engine;
 use super::{App, OpenModel, Sheet, Wish};
 use crate::live::{DEFAULT_ADDRESS, LiveServer};
 use crate::theme::Theme;
@@ -48,6 +49,17 @@ impl App {
                 if !join.is_some_and(|join| self.worker.send(join)) {
                     self.show_trace(profile, None);
                 }
+            }
+            Event::SideBySide([other, own]) => {
+                for profile in [&other, &own] {
+                    let meta = &profile.trace.meta;
+                    self.log.info(format!("Profiled {} on {}", meta.model, meta.ran_on()));
+                    self.ask_history(HistoryAsk::Keep(profile.trace.clone()));
+                }
+                self.show_trace(other, None);
+                self.runs.pin(self.runs.current_index());
+                self.show_trace(own, None);
+                self.layout.focus("compare");
             }
             Event::Compared(profile) => {
                 let trace = &profile.trace;
@@ -274,6 +286,8 @@ impl App {
             Wish::Find => self.open_search(),
             Wish::Palette => self.open_palette(ctx),
             Wish::SettingsDialog => self.sheet = Some(Sheet::Settings),
+            Wish::LibraryDialog => self.dialogs.library(ctx),
+            Wish::Library(path) => self.state.settings.engine = EngineChoice::OnnxRuntime { library: Some(path) },
             Wish::About => self.sheet = Some(Sheet::About),
             Wish::StartPage => self.panels_wanted = false,
             Wish::SaveDialog => match self.runs.current() {
@@ -323,6 +337,13 @@ impl App {
                 if let (Some(run), false) = (self.runs.current(), self.is_measuring()) {
                     self.failure = None;
                     self.worker.send(self.ceilings_command(run.profile.clone(), true));
+                }
+            }
+            Action::RunEngines => {
+                if let (Some(m), true) = (&self.model, self.can_run()) {
+                    self.failure = None;
+                    let engines = [other_engine(&self.state.settings), EngineChoice::Own];
+                    self.worker.send(Command::SideBySide(m.model.clone(), self.state.settings.clone(), engines));
                 }
             }
             Action::RunAccuracy => {

@@ -9,6 +9,7 @@ mod capture;
 mod commands;
 mod dialogs;
 mod dock;
+mod engine;
 mod events;
 mod finder;
 mod keys;
@@ -84,6 +85,9 @@ enum Wish {
     Find,
     Palette,
     SettingsDialog,
+    /// Ask for the library of ONNX Runtime.
+    LibraryDialog,
+    Library(PathBuf),
     About,
     Help,
     Quit,

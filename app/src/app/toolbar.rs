@@ -1,7 +1,7 @@
 //! The toolbar: what to run, on what, how, and how far it is.
 
 use egui::{Align, Align2, ComboBox, Frame, Layout, Margin, Panel, RichText, Sense, Ui, vec2};
-use studies::{DeviceChoice, Precision};
+use studies::{DeviceChoice, EngineChoice, Precision};
 
 use super::commands::{BUDGETS, budget_text, thread_choices, threads_text};
 use super::{App, Wish};
@@ -30,8 +30,15 @@ impl App {
                 divider(ui, theme);
                 self.model_ui(ui);
                 ui.add_enabled_ui(!self.is_measuring(), |ui| {
-                    self.device_ui(ui);
-                    self.precision_ui(ui);
+                    self.engine_ui(ui, theme);
+                    let own = self.state.settings.engine == EngineChoice::Own;
+                    let why = "Of this program's own engine; another engine is tuned in the menu beside it";
+                    ui.add_enabled_ui(own, |ui| {
+                        self.device_ui(ui);
+                        self.precision_ui(ui);
+                    })
+                    .response
+                    .on_disabled_hover_text(why);
                     if narrow {
                         let more = ui.menu_button("More", |ui| {
                             self.budget_ui(ui);
@@ -46,7 +53,7 @@ impl App {
                     }
                 });
                 divider(ui, theme);
-                self.run_ui(ui, theme);
+                self.run_ui(ui, theme, narrow);
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                     self.find_ui(ui, theme, width < VERY_NARROW);
                     self.runs_ui(ui);
@@ -139,7 +146,7 @@ impl App {
             .on_hover_text("Join operators into fused layers; off shows the model's operators one by one");
     }
 
-    fn run_ui(&mut self, ui: &mut Ui, theme: &Theme) {
+    fn run_ui(&mut self, ui: &mut Ui, theme: &Theme, narrow: bool) {
         let running = self.worker.running();
         match running {
             Some(r) if r.cancellable => {
@@ -155,9 +162,14 @@ impl App {
                     if run.on_hover_ui(|ui| self.tip_ui(ui, "run")).clicked() {
                         self.wishes.push(Wish::Do(Action::Run));
                     }
-                    let compare = ui.button("Compare precisions");
-                    if compare.on_hover_ui(|ui| self.tip_ui(ui, "compare-precisions")).clicked() {
-                        self.wishes.push(Wish::Do(Action::RunAccuracy));
+                    let compare = ["Compare engines", "Compare precisions"];
+                    let short = ["Engines", "Precisions"];
+                    let names = if narrow { short } else { compare };
+                    let asks = [("compare-engines", Action::RunEngines), ("compare-precisions", Action::RunAccuracy)];
+                    for (name, (id, action)) in names.into_iter().zip(asks) {
+                        if ui.button(name).on_hover_ui(|ui| self.tip_ui(ui, id)).clicked() {
+                            self.wishes.push(Wish::Do(action));
+                        }
                     }
                 });
                 if let Some(r) = running {

@@ -183,11 +183,13 @@ pub(super) fn differences(baseline: &Trace, current: &Trace) -> Vec<Difference> 
             (_, true) => "on",
             (_, false) => "off",
         };
+        let options: Vec<String> = m.engine_options.iter().map(|(n, v)| format!("{n}={v}")).collect();
         let count = |n: u64| if n == 0 { String::new() } else { n.to_string() };
         vec![
             ("model", m.model.clone()),
             ("model file", m.model_hash.clone()),
-            ("engine", m.producer.clone()),
+            ("engine", if m.engine.is_empty() { m.producer.clone() } else { m.engine.clone() }),
+            ("engine options", options.join(", ")),
             ("device", m.device.clone()),
             ("threads", count(u64::from(m.threads))),
             ("precision", format!("{}{}", m.precision, if m.simulated_precision { " (simulated)" } else { "" })),

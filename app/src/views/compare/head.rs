@@ -4,7 +4,7 @@ use egui::{ComboBox, Frame, Margin, RichText, Ui, vec2};
 use profiler::compare::{Comparison, TimeChange, Verdict};
 
 use super::Made;
-use crate::comparison::{bare_interval, residual, signed, signed_bytes, signed_duration};
+use crate::comparison::{bare_interval, residual, signed, signed_bytes, signed_duration, wins};
 use crate::draw::{caption, chip, galley, hairline};
 use crate::format::{self, UNKNOWN};
 use crate::theme::{self, GRID, PAD, Theme};
@@ -81,6 +81,19 @@ pub fn sums(c: &Comparison) -> Vec<Sum> {
             label: "Recording off",
             value: change(&t.headline),
             tip: judged("Median latency of runs with recording off: what the answer is about.", &t.headline),
+        });
+    }
+    let wins = wins(c);
+    if wins.faster.0 + wins.slower.0 > 0 {
+        let part =
+            |(n, ns): (usize, f64)| if n == 0 { "none".to_owned() } else { format!("{n} ({})", signed_duration(ns)) };
+        sums.push(Sum {
+            label: "Faster / slower rows",
+            value: format!("{} / {}", part(wins.faster), part(wins.slower)),
+            tip: format!(
+                "Rows in which the trace on show is faster or slower than the baseline, with what they sum up to; only those with a verdict. {} have none.",
+                format::plural(wins.open, "row")
+            ),
         });
     }
     if let (Some(a), Some(b)) = (t.peak.baseline, t.peak.current) {
