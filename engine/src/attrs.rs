@@ -38,6 +38,11 @@ impl<'a> Attrs<'a> {
         self.opset
     }
 
+    /// The node itself.
+    pub(crate) fn node(&self) -> &'a Node {
+        self.node
+    }
+
     /// The operator's name.
     pub fn op_type(&self) -> &'a str {
         &self.node.op_type

@@ -199,7 +199,8 @@ pub(crate) fn run_inferred(
             Some(t) if t.is_tensor() && t.dtype() != kept[i] => {
                 return Err(OpError::invalid(format!("output {i} is {}, where {} was planned", t.dtype(), kept[i])));
             }
-            other => other,
+            Some(t) => Some(aligned(&t)),
+            None => None,
         });
     }
     Ok(result)

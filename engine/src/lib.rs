@@ -4,6 +4,8 @@
 //! An operator is one file in `ops/`, a pass one file in `passes/`; each is one line in a list.
 
 pub mod attrs;
+mod body;
+mod captures;
 mod error;
 mod exec;
 pub mod gpu;
@@ -26,6 +28,11 @@ pub use cpu_kernels::probe as cpu_probe;
 pub use error::EngineError;
 pub use gpu::GpuSession;
 pub use gpu_kernels::probe as gpu_probe;
+/// Which tiles a GPU multiplies matrices with, and how to find the fastest.
+pub mod gpu_tune {
+    pub use gpu_kernels::kernels::tiles::{Class, Tile, Tiles};
+    pub use gpu_kernels::tune::{Timing, tune};
+}
 pub use gpu_kernels::{AdapterEntry, Gpu, GpuError, adapters};
 pub use needs::{MemoryFigures, MemoryNeeds};
 pub use options::{PlanOptions, symbol};

@@ -228,6 +228,11 @@ impl<'a> RunCx<'a> {
         Ok(Parts { inputs: self.inputs, out, scratch: self.scratch, pool: self.env.pool })
     }
 
+    /// As [`RunCx::set`], if there is such an output and somebody reads it.
+    pub fn set_wanted(&mut self, i: usize, t: Tensor) -> Result<(), OpError> {
+        if self.wants(i) { self.set(i, t) } else { Ok(()) }
+    }
+
     /// Hands over an output whose shape the operator alone can tell.
     pub fn set(&mut self, i: usize, t: Tensor) -> Result<(), OpError> {
         match &mut self.outputs[i].data {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use graph::{Graph, Node, Tensor, Value, ValueId};
 
+use crate::captures;
 use crate::error::EngineError;
 use crate::op::{Fact, Inputs, Operator, describe};
+use crate::ops::legacy;
 use crate::registry;
 use crate::tensor::constant_f32;
 
@@ -36,25 +38,16 @@ pub struct Work {
 impl Work {
     /// Takes the graph apart. Nodes without an operator are all reported at once.
     pub fn new(mut graph: Graph) -> Result<Work, EngineError> {
-        let mut unsupported = Vec::new();
-        let mut nodes = Vec::new();
-        for node in std::mem::take(&mut graph.nodes) {
-            let opset = opset_of(&graph, &node);
-            match registry::read(&node, opset) {
-                Ok(op) => nodes.push(Some(WorkNode { node, op: op.into() })),
-                Err(why) => unsupported.push(format!("{}: {why}", describe(&node, opset))),
-            }
-        }
-        if !unsupported.is_empty() {
-            return Err(EngineError::Unsupported(unsupported));
-        }
+        captures::close(&mut graph)?;
+        let nodes = std::mem::take(&mut graph.nodes);
+        let nodes = read_nodes(&mut graph, nodes)?;
         let n = graph.values.len();
         let facts = graph.values.iter().map(|v| v.constant.clone().map(Fact::constant)).collect();
         let mut work = Work { graph, nodes: Vec::new(), facts, producer: vec![None; n], readers: vec![Vec::new(); n] };
         for node in nodes {
             work.nodes.push(None);
             let ix = work.nodes.len() - 1;
-            work.put(ix, node.expect("just made"));
+            work.put(ix, node);
         }
         Ok(work)
     }
@@ -140,6 +133,47 @@ impl Work {
     pub fn scalar(&self, v: ValueId) -> Option<f32> {
         let t = self.constant(v)?;
         (t.len() == 1).then(|| constant_f32(t).map(|s| s[0])).flatten()
+    }
+
+    /// A new value, made by no node yet.
+    pub fn add_value(&mut self, name: &str, fact: Fact) -> ValueId {
+        let id = self.graph.add_value(Value { name: name.to_owned(), ..Value::default() });
+        self.facts.push(Some(fact));
+        self.producer.push(None);
+        self.readers.push(Vec::new());
+        id
+    }
+
+    /// A value of another graph, made by no node yet.
+    pub fn adopt(&mut self, value: Value) -> ValueId {
+        let id = self.graph.add_value(value);
+        self.grow();
+        id
+    }
+
+    /// Reads nodes into operators, to be put among the others.
+    pub fn read_nodes(&mut self, nodes: Vec<Node>) -> Result<Vec<WorkNode>, EngineError> {
+        let read = read_nodes(&mut self.graph, nodes);
+        self.grow();
+        read
+    }
+
+    /// Room in the tables for values that were added to the graph.
+    fn grow(&mut self) {
+        let added = &self.graph.values[self.facts.len()..];
+        self.facts.extend(added.iter().map(|v| v.constant.clone().map(Fact::constant)));
+        self.producer.resize(self.facts.len(), None);
+        self.readers.resize(self.facts.len(), Vec::new());
+    }
+
+    /// Puts other nodes in the place of all, in this order.
+    pub fn set_nodes(&mut self, nodes: Vec<WorkNode>) {
+        self.producer.fill(None);
+        self.readers.iter_mut().for_each(Vec::clear);
+        self.nodes = vec![None; nodes.len()];
+        for (ix, node) in nodes.into_iter().enumerate() {
+            self.put(ix, node);
+        }
     }
 
     /// The facts of a node's inputs.
@@ -242,6 +276,23 @@ impl Work {
     pub fn node_error(&self, node: &Node, why: crate::op::OpError) -> EngineError {
         EngineError::at(&describe(node, opset_of(&self.graph, node)), why)
     }
+}
+
+/// Reads nodes into operators; older forms become today's. Nodes without an operator are all reported at once.
+fn read_nodes(graph: &mut Graph, nodes: Vec<Node>) -> Result<Vec<WorkNode>, EngineError> {
+    let (mut read, mut unsupported) = (Vec::new(), Vec::new());
+    for mut node in nodes {
+        let opset = opset_of(graph, &node);
+        let add = |node: Node| match registry::read(&node, opset) {
+            Ok(op) => read.push(WorkNode { node, op: op.into() }),
+            Err(why) => unsupported.push(format!("{}: {why}", describe(&node, opset))),
+        };
+        match legacy::modernise(graph, &mut node, opset) {
+            Ok(before) => before.into_iter().chain([node]).for_each(add),
+            Err(why) => unsupported.push(format!("{}: {why}", describe(&node, opset))),
+        }
+    }
+    if unsupported.is_empty() { Ok(read) } else { Err(EngineError::Unsupported(unsupported)) }
 }
 
 /// The operator-set version in force for a node.

@@ -3,6 +3,7 @@
 pub(crate) mod activation;
 mod attention;
 mod attention_gpu;
+pub(crate) mod blocked;
 mod binary;
 mod gather;
 mod identity;
@@ -22,7 +23,7 @@ mod unary;
 
 mod cast;
 mod clip;
-mod conv;
+pub(crate) mod conv;
 mod conv_integer;
 mod einsum;
 pub(crate) mod elementwise_gpu;
@@ -44,8 +45,10 @@ mod regions;
 mod resize_crop;
 mod swiglu;
 mod windows;
+pub(crate) mod legacy;
 mod loss;
 mod matmul_integer;
+mod matmul_integer_float;
 mod norm;
 mod norm_channels;
 mod onehot;
@@ -64,12 +67,25 @@ mod softmax;
 mod spatial;
 mod typed;
 mod window;
+pub(crate) mod if_op;
+mod join;
+mod loop_op;
+mod optional;
+mod scan;
+mod sequence;
+
 use crate::op::OpDef;
 
 /// Every operator.
 pub(crate) const ALL: &[&[OpDef]] = &[
+    if_op::OPS,
+    loop_op::OPS,
+    optional::OPS,
+    scan::OPS,
+    sequence::OPS,
     attention::OPS,
     binary::OPS,
+    blocked::OPS,
     gather::OPS,
     identity::OPS,
     joined::OPS,
@@ -86,6 +102,7 @@ pub(crate) const ALL: &[&[OpDef]] = &[
     conv_integer::OPS,
     found::OPS,
     matmul_integer::OPS,
+    matmul_integer_float::OPS,
     norm::OPS,
     norm_channels::OPS,
     onehot::OPS,
@@ -100,6 +117,7 @@ pub(crate) const ALL: &[&[OpDef]] = &[
     softmax::OPS,
     spatial::OPS,
     einsum::OPS,
+    legacy::OPS,
     loss::OPS,
     recurrent::OPS,
     sdpa::OPS,

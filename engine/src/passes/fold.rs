@@ -2,10 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::captures::{bind_constants, bodies};
 use crate::error::EngineError;
 use crate::exec;
 use crate::op::{Env, Fact};
-use crate::work::Work;
+use crate::passes::inline;
+use crate::work::{Work, WorkNode};
 
 /// A constant larger than this is left to the run, unless its inputs are as large: folding must not blow a model up.
 const LARGE: usize = 1 << 20;
@@ -13,11 +15,23 @@ const LARGE: usize = 1 << 20;
 /// Infers every value's fact in order, and replaces nodes whose inputs are all constant by their results.
 pub(crate) fn infer_and_fold(work: &mut Work, env: Env<'_>) -> Result<(), EngineError> {
     let mut scratch = Vec::new();
-    for ix in 0..work.nodes.len() {
+    let mut kept = Vec::new();
+    let mut waiting: Vec<WorkNode> = std::mem::take(&mut work.nodes).into_iter().flatten().rev().collect();
+    while let Some(mut n) = waiting.pop() {
         if env.cancel.load(Ordering::Relaxed) {
             return Err(EngineError::Cancelled);
         }
-        let Some(n) = work.nodes[ix].clone() else { continue };
+        if bodies(&n.node).next().is_some() {
+            if let Some(branch) = inline::branch(work, &n.node)? {
+                waiting.extend(branch.into_iter().rev());
+                continue;
+            }
+            if bind_constants(work, &mut n.node) {
+                let read = work.read_nodes(vec![n.node])?;
+                waiting.extend(read.into_iter().rev());
+                continue;
+            }
+        }
         let inputs = work.input_facts(&n.node);
         for (i, v) in n.node.inputs.iter().enumerate() {
             if v.is_some() && inputs[i].is_none() {
@@ -36,7 +50,6 @@ pub(crate) fn infer_and_fold(work: &mut Work, env: Env<'_>) -> Result<(), Engine
                     work.facts[v.index()] = Some(f);
                 }
             }
-            work.remove(ix);
             continue;
         }
         let constant = inputs.iter().flatten().all(|f| f.value.is_some()) && n.op.is_pure();
@@ -53,7 +66,6 @@ pub(crate) fn infer_and_fold(work: &mut Work, env: Env<'_>) -> Result<(), Engine
                     work.facts[v.index()] = Some(Fact::constant(t));
                 }
             }
-            work.remove(ix);
             continue;
         }
         for (v, f) in n.node.outputs.iter().zip(facts) {
@@ -61,6 +73,8 @@ pub(crate) fn infer_and_fold(work: &mut Work, env: Env<'_>) -> Result<(), Engine
                 work.facts[v.index()] = Some(f);
             }
         }
+        kept.push(n);
     }
+    work.set_nodes(kept);
     Ok(())
 }
