@@ -85,11 +85,24 @@ pub fn devices() -> Vec<Device> {
     }];
     all.extend(engine::adapters().into_iter().map(|a| Device {
         choice: DeviceChoice::Gpu(Some(a.index)),
-        name: a.name,
-        detail: format!("{} ({}), driver {}", a.backend, a.kind, a.driver),
+        name: a.name.clone(),
+        detail: gpu_detail(&a),
         usable: true,
     }));
     all
+}
+
+/// How an adapter is reached, and what its shaders use.
+fn gpu_detail(a: &engine::AdapterEntry) -> String {
+    let mut detail = format!("{} ({}), driver {}", a.backend, a.kind, a.driver);
+    if let Some((least, most)) = a.subgroup_sizes {
+        let sizes = if least == most { least.to_string() } else { format!("{least} to {most}") };
+        detail.push_str(&format!(", subgroups of {sizes}"));
+    }
+    if a.tier.f16 {
+        detail.push_str(", f16");
+    }
+    detail
 }
 
 /// The process's resident memory in bytes; 0 if the system does not say.

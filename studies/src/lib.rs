@@ -20,6 +20,7 @@ pub mod samples;
 mod settings;
 mod side_by_side;
 mod structure;
+pub mod tuning;
 pub mod verify;
 mod what_if;
 

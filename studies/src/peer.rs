@@ -22,7 +22,7 @@ use crate::structure::source_nodes;
 /// Beyond this many events ONNX Runtime's profiler is stopped: it drops what comes after a million.
 const MOST_EVENTS: u32 = 400_000;
 /// An idle session's threads spin for some tens of milliseconds and take the cores from another's.
-const UNTIL_SLEEP: Duration = Duration::from_millis(60);
+pub(crate) const UNTIL_SLEEP: Duration = Duration::from_millis(60);
 /// Runs in a row of one session, where such a pause is between them, take about this long.
 const ROW: Duration = Duration::from_millis(150);
 

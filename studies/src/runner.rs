@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use engine::{EngineError, Gpu, GpuSession, Plan, PlanOptions, Pool, Session};
 use graph::{Model, Tensor};
@@ -9,6 +10,7 @@ use profiler::{Clock, Layer, Recorder, TrackKind};
 
 use crate::devices::{cpu, cpu_in_words, gpu_in_words};
 use crate::settings::{Control, DeviceChoice, Settings, StudyError};
+use crate::tuning::{folder, tuned};
 
 pub(crate) enum Executor {
     Cpu(Box<Session>),
@@ -99,9 +101,14 @@ impl Runner {
     }
 
     pub fn run(&mut self, rec: &mut Recorder, control: &Control) -> Result<(), StudyError> {
+        self.run_until(rec, control.flag())
+    }
+
+    /// Runs once, unless the flag is up.
+    pub fn run_until(&mut self, rec: &mut Recorder, cancel: &AtomicBool) -> Result<(), StudyError> {
         let result = match &mut self.executor {
-            Executor::Cpu(s) => s.run(rec, control.flag()),
-            Executor::Gpu(s) => s.run(rec, control.flag()),
+            Executor::Cpu(s) => s.run(rec, cancel),
+            Executor::Gpu(s) => s.run(rec, cancel),
         };
         result.map_err(|e| match e {
             EngineError::Cancelled => StudyError::Cancelled,
@@ -141,7 +148,7 @@ pub(crate) fn open_gpu(choice: DeviceChoice, rec: &mut Recorder) -> Result<Optio
     };
     let track = rec.track("Setup", TrackKind::Setup);
     let span = rec.begin(track, "Open the GPU");
-    let gpu = Gpu::open(index).map_err(EngineError::from)?;
+    let gpu = tuned(Gpu::open(index).map_err(EngineError::from)?, folder().as_deref());
     rec.end(span);
     Ok(Some(gpu))
 }

@@ -1,5 +1,7 @@
-//! Checks a model against outputs that were recorded beside it, in the layout of the ONNX backend tests:
-//! `model.onnx` and `test_data_set_N/{input,output}_M.pb`.
+//! Checks a model against outputs that were recorded beside it: in the layout of the ONNX backend tests (a folder with
+//! `model.onnx` and `test_data_set_N/{input,output}_M.pb`), or as arrays beside one model file ([`file`]).
+
+mod beside;
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,14 +51,26 @@ impl Default for Tolerance {
 
 /// Runs the model in `dir` on each of its data sets. Never panics.
 pub fn case(dir: &Path, device: DeviceChoice, tol: Tolerance) -> Verdict {
-    match catch_unwind(AssertUnwindSafe(|| run(dir, device, tol))) {
-        Ok(Ok(())) => Verdict::Pass,
-        Ok(Err(verdict)) => verdict,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            Verdict::Fail(format!("panicked: {}", text.unwrap_or("without a message")))
+    guarded(|| run(dir, device, tol)).map_or_else(|verdict| verdict, |()| Verdict::Pass)
+}
+
+/// Runs the model in `file` on the inputs beside it (`NAME.inputs/INPUT.npy`). The error is that of the worst output: its largest
+/// difference over its largest value in `NAME.outputs/OUTPUT.npy`; above `limit` the verdict is a failure. Never panics.
+pub fn file(file: &Path, device: DeviceChoice, limit: f64) -> (Verdict, Option<f64>) {
+    match guarded(|| beside::run(file, device)) {
+        Ok((error, _)) if error <= limit => (Verdict::Pass, Some(error)),
+        Ok((error, output)) => {
+            (Verdict::Fail(format!("output \"{output}\" has a relative error of {error:.1e}")), Some(error))
         }
+        Err(verdict) => (verdict, None),
     }
+}
+
+fn guarded<T>(f: impl FnOnce() -> Result<T, Verdict>) -> Result<T, Verdict> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(Verdict::Fail(format!("panicked: {}", text.unwrap_or("without a message"))))
+    })
 }
 
 impl From<FormatError> for Verdict {

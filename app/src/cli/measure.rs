@@ -89,13 +89,13 @@ fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-fn parse_dim(s: &str) -> anyhow::Result<(String, usize)> {
+pub fn parse_dim(s: &str) -> anyhow::Result<(String, usize)> {
     let (name, n) = s.split_once('=').context("write NAME=N, for instance batch=1")?;
     let n: usize = n.parse().ok().filter(|&n| n > 0).with_context(|| format!("\"{n}\" is no whole number above 0"))?;
     Ok((name.to_owned(), n))
 }
 
-fn parse_input(s: &str) -> anyhow::Result<(String, Fill)> {
+pub fn parse_input(s: &str) -> anyhow::Result<(String, Fill)> {
     let (name, fill) = s.split_once('=').context("write NAME=@FILE.npy, NAME=NUMBER or NAME=random")?;
     let fill = match fill.strip_prefix('@') {
         Some(file) => Fill::File(file.into()),

@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod advice;
+mod bench;
 mod ceilings;
 mod compare;
 mod convert;
@@ -46,6 +47,7 @@ commands! {
     Accuracy accuracy,
     Verify verify,
     Compare compare,
+    Bench bench,
     Convert convert,
     Screenshot screenshot,
     Devices devices,

@@ -12,6 +12,8 @@ pub fn json(trace: &Trace) -> Value {
         "model": meta.model,
         "model_path": meta.model_path,
         "producer": meta.producer,
+        "engine": (!meta.engine.is_empty()).then_some(&meta.engine),
+        "engine_options": meta.engine_options,
         "device": meta.device,
         "device_kind": meta.device_kind,
         "threads": meta.threads,

@@ -28,6 +28,16 @@ pub use blocks::Block;
 pub use facts::{Difference, ErrorChange, SizeChange};
 pub use verdict::{LEAST_RUNS, Options, Side, TimeChange, Verdict};
 
+/// The interval that holds the median of values with this confidence, by their exact bootstrap; `None` below five values,
+/// or if one of them is no number.
+pub fn median_interval(values: &[f64], confidence: f64) -> Option<(f64, f64)> {
+    if values.len() < LEAST_RUNS || values.iter().any(|v| !v.is_finite()) {
+        return None;
+    }
+    let distribution = Weights::default().distribution(&Sample::new(values), MEDIAN)?;
+    Some((distribution.quantile(0.5 - confidence / 2.0), distribution.quantile(0.5 + confidence / 2.0)))
+}
+
 const MEDIAN: Statistic = Statistic::Quantile(0.5);
 
 /// Layers that did the same work, and how that changed.

@@ -213,3 +213,13 @@ fn ten_thousand_rows_take_little_time() {
     println!("{} rows of 40 runs: {:?}", c.rows.len(), start.elapsed());
     assert!(start.elapsed().as_secs() < 60);
 }
+
+#[test]
+fn the_interval_of_a_median_lies_around_it() {
+    let values = [1.0, 1.1, 0.9, 1.05, 0.95, 1.02, 0.98];
+    let (low, high) = median_interval(&values, 0.95).unwrap();
+    assert!((0.9..1.0).contains(&low) && (1.0..=1.1).contains(&high), "{low} {high}");
+    assert_eq!(median_interval(&[2.0; 5], 0.95), Some((2.0, 2.0)));
+    assert_eq!(median_interval(&[1.0; 4], 0.95), None);
+    assert_eq!(median_interval(&[1.0, 1.0, 1.0, 1.0, f64::NAN], 0.95), None);
+}

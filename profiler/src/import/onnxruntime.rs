@@ -34,7 +34,17 @@ struct OnnxRuntime {
     /// Names of runs.
     run_names: Vec<u32>,
     load_ns: i64,
+    arena: Arena,
     providers: BTreeMap<String, u64>,
+}
+
+/// What the arena of the CPU held.
+#[derive(Default)]
+struct Arena {
+    /// In use before the first node ran: weights.
+    before: Option<u64>,
+    peak: u64,
+    held: u64,
 }
 
 /// What is said of a node. Numbers are written as texts.
@@ -56,6 +66,12 @@ struct Args<'a> {
     output_size: Cow<'a, str>,
     #[serde(borrow, default)]
     mem_bytes_in_use: Cow<'a, str>,
+    #[serde(borrow, default)]
+    mem_in_use_delta: Cow<'a, str>,
+    #[serde(borrow, default)]
+    mem_in_use_peak: Cow<'a, str>,
+    #[serde(borrow, default)]
+    mem_arena_held: Cow<'a, str>,
     #[serde(default)]
     input_type_shape: Vec<BTreeMap<String, Vec<i64>>>,
     #[serde(default)]
@@ -84,6 +100,7 @@ impl Dialect for OnnxRuntime {
                         let end = at.saturating_add(event.duration());
                         counters.add(event.process(), ARENA, "bytes", end, bytes);
                     }
+                    self.arena.note(&args);
                     what.layer = Some(self.node(node, name, &args));
                 }
             }
@@ -103,6 +120,10 @@ impl Dialect for OnnxRuntime {
         trace.runs.sort_by_key(|r| (r.start_ns, r.end_ns));
         assign_runs(&mut trace);
         in_order_of_appearance(&mut trace);
+        if let Some(before) = self.arena.before {
+            trace.memory.arena_bytes = self.arena.held;
+            trace.memory.activations_peak_bytes = self.arena.peak.saturating_sub(before);
+        }
         let meta = &mut trace.meta;
         "ONNX Runtime".clone_into(&mut meta.producer);
         "ONNX Runtime's profiler, in whole microseconds".clone_into(&mut meta.clock.strategy);
@@ -113,6 +134,17 @@ impl Dialect for OnnxRuntime {
         meta.device = names.join(", ");
         meta.device_kind = if names.iter().all(|n| is_cpu(n)) { "cpu" } else { "gpu" }.into();
         Ok(trace)
+    }
+}
+
+impl Arena {
+    fn note(&mut self, args: &Args) {
+        let number = |text: &str| text.parse::<u64>().ok();
+        let Some(in_use) = number(&args.mem_bytes_in_use) else { return };
+        let delta = args.mem_in_use_delta.parse::<i64>().unwrap_or(0);
+        self.before.get_or_insert(in_use.saturating_add_signed(delta.saturating_neg()));
+        self.peak = self.peak.max(in_use).max(number(&args.mem_in_use_peak).unwrap_or(0));
+        self.held = self.held.max(number(&args.mem_arena_held).unwrap_or(0));
     }
 }
 
@@ -207,6 +239,8 @@ mod tests {
         assert_eq!(trace.tracks.iter().filter(|t| t.kind == crate::TrackKind::Setup).count(), 1);
         assert!(trace.meta.load_ns > 0 && trace.meta.warnings.is_empty(), "{:?}", trace.meta.warnings);
         assert!(trace.counters[0].value.iter().all(|&v| v > 0.0));
+        let m = &trace.memory;
+        assert!(m.activations_peak_bytes > 0 && m.activations_peak_bytes <= m.arena_bytes, "{m:?}");
     }
 
     #[test]

@@ -12,8 +12,12 @@ fn model() -> Arc<Model> {
 }
 
 fn lay(profile: &str) -> (Trace, OverlayReport) {
+    lay_with(profile, None)
+}
+
+fn lay_with(profile: &str, optimised: Option<&Graph>) -> (Trace, OverlayReport) {
     let trace = profiler::import::open(&data(profile)).unwrap();
-    let (laid, report) = overlay(&trace, &model(), &Settings::default()).unwrap();
+    let (laid, report) = super::lay(&trace, &model(), optimised, &Settings::default()).unwrap();
     println!("{profile}: {}; not found: {:?}; {:?}", report.summary(), report.unmatched, report.no_costs);
     assert_eq!(laid.spans, trace.spans, "what was measured is as it was");
     // No node is in two rows, and every name is one of the model's.
@@ -58,6 +62,42 @@ fn fused_rows_of_onnx_runtime_name_all_their_nodes() {
     let skip = laid.layers.iter().find(|l| l.op == "SkipLayerNormalization").unwrap();
     assert!(skip.source_nodes.contains(&"/blocks.0/norm/LayerNormalization".to_owned()), "{skip:?}");
     assert_eq!(skip.source_nodes.len(), 3, "the norm, the residual and the bias: {skip:?}");
+}
+
+#[test]
+fn the_optimised_graph_tells_what_fused_rows_were_made_from() {
+    let optimised = crate::open(&data("blocks_optimised.onnx")).unwrap();
+    let (laid, report) = lay_with("onnxruntime_all.json", Some(&optimised.graph));
+    assert_eq!(report.by_rule, [("by the optimised graph".to_owned(), report.rows)], "{:?}", report.unmatched);
+    let cases: [(&str, &[&str]); 4] = [
+        ("/blocks.0/MatMul/MatMulScaleFusion/", &["/blocks.0/MatMul", "/blocks.0/Div"]),
+        ("fused /head/Gemm", &["/head/Gemm", "/Tanh"]),
+        (
+            "BiasGelu_token_1",
+            &[
+                "/blocks.1/up/Add",
+                "/blocks.1/Div_1",
+                "/blocks.1/Erf",
+                "/blocks.1/Add_1",
+                "/blocks.1/Mul",
+                "/blocks.1/Mul_1",
+            ],
+        ),
+        (
+            "SkipLayerNormalization_token_8",
+            &["/blocks.1/down/Add", "/blocks.1/Add_2", "/blocks.1/last/LayerNormalization"],
+        ),
+    ];
+    for (row, want) in cases {
+        assert_eq!(sources(&laid, row), want, "{row}");
+    }
+    // Sizes that are known before the run are nobody's work.
+    assert_eq!(sources(&laid, "/blocks.0/Reshape_1"), ["/blocks.0/Reshape_1"]);
+    // A graph of another model knows none of the rows, and names still do.
+    let other = crate::samples::all()[0].open().unwrap();
+    let (_, report) = lay_with("onnxruntime_all.json", Some(&other.graph));
+    assert_eq!(report.matched, report.rows, "{:?}", report.unmatched);
+    assert!(report.by_rule.iter().all(|r| r.0 != "by the optimised graph"));
 }
 
 #[test]

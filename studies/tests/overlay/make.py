@@ -61,6 +61,8 @@ for level in ["ALL", "BASIC"]:
     options.intra_op_num_threads = 1
     options.profile_file_prefix = os.path.join(HERE, "tmp")
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, f"ORT_ENABLE_{level}")
+    if level == "ALL":
+        options.optimized_model_filepath = os.path.join(HERE, "blocks_optimised.onnx")
     session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     for _ in range(2):
         session.run(None, {"ids": np.arange(LENGTH, dtype=np.int64)[None]})

@@ -79,6 +79,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("eframe", &["stratoscope"]),
     ("prost", &["stratoscope-formats", "stratoscope-profiler"]),
     ("puffin", &["stratoscope-profiler", "stratoscope"]),
+    ("ort", &["stratoscope-peers"]),
     ("rayon", &["stratoscope-cpu-kernels"]),
     ("rten", &["stratoscope-cpu-kernels"]),
 ];
