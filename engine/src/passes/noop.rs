@@ -26,6 +26,15 @@ fn unchanged(work: &Work, ix: NodeIx) -> Option<(ValueId, ValueId)> {
     let node = work.node(ix).filter(|n| n.domain.is_empty())?;
     let kept = match node.op_type.as_str() {
         "Cast" | "CastLike" => work.input(ix, 0)?,
+        // Nobody reads the mask, and training is off.
+        "Dropout" => {
+            let off = |v: ValueId| work.constant(v).is_some_and(|t| t.bytes().iter().all(|&b| b == 0));
+            let trains = node.inputs.get(2).copied().flatten().is_some_and(|v| !off(v));
+            if trains || work.output(ix, 1).is_some_and(|m| !work.readers(m).is_empty()) {
+                return None;
+            }
+            work.input(ix, 0)?
+        }
         // A condition that is the same everywhere.
         "Where" => {
             let condition = work.constant(work.input(ix, 0)?)?;
