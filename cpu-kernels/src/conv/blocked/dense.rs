@@ -42,7 +42,7 @@ struct Column {
 }
 
 /// The number of vectors in each column of `n`.
-fn split(n: usize) -> Vec<usize> {
+pub(super) fn split(n: usize) -> Vec<usize> {
     let wide = block() >= 16;
     match (n, wide) {
         (0, _) => vec![],

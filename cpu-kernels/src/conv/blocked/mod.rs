@@ -8,6 +8,7 @@ mod depthwise;
 mod layout;
 mod pool;
 mod tile;
+mod winograd;
 
 use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, SimdOp};
@@ -19,7 +20,7 @@ pub use layout::{from_blocked, to_blocked};
 pub use pool::{average_pool, global_average_pool, max_pool};
 
 /// Floating-point operations below which waking another thread costs more than it saves.
-const SMALL: usize = 500_000;
+const SMALL: usize = 1_000_000;
 
 /// The channels of a block on this machine.
 pub fn block() -> usize {
@@ -82,6 +83,7 @@ enum Weights {
     /// The input's rows are interleaved on the way: all taps of a row are one run of floats.
     Stem(dense::Packed),
     Depthwise(Vec<f32>),
+    Winograd(winograd::Packed),
 }
 
 impl std::fmt::Debug for BlockedConv {
@@ -140,6 +142,8 @@ impl BlockedConv {
                 }
             }
             Weights::Depthwise(packed)
+        } else if winograd::pays(shape) {
+            Weights::Winograd(winograd::Packed::new(out_channels, in_channels, weights))
         } else {
             let c = block();
             let at = |o: usize, tap: usize, i: usize| {
@@ -155,6 +159,7 @@ impl BlockedConv {
         let weights = match &self.weights {
             Weights::Dense(p) | Weights::Stem(p) => p.floats(),
             Weights::Depthwise(w) => w.len(),
+            Weights::Winograd(p) => p.floats(),
         };
         (weights + self.bias.len()) * size_of::<f32>()
     }
@@ -168,6 +173,7 @@ impl BlockedConv {
     pub fn kernel_name(&self) -> &'static str {
         match self.weights {
             Weights::Stem(_) => "direct conv f32, plain to blocked",
+            Weights::Winograd(_) => "Winograd conv f32, blocked",
             Weights::Depthwise(_) => "depthwise conv f32, blocked",
             Weights::Dense(_) if self.kernel == [1, 1, 1] => "pointwise conv f32, blocked",
             Weights::Dense(_) => "direct conv f32, blocked",
@@ -209,6 +215,7 @@ impl BlockedConv {
             Weights::Dense(w) => dense::run(&job, w, out),
             Weights::Stem(w) => dense::run_stem(&job, w, out),
             Weights::Depthwise(w) => depthwise::run(&job, w, out),
+            Weights::Winograd(w) => winograd::run(&job, w, out),
         }
     }
 }

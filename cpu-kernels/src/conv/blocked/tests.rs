@@ -81,6 +81,9 @@ fn usual_forms_match_f64() {
         (1, 16, 16, 16, square(40, 5, 1, 2)),
         (1, 64, 32, 2, square(9, 3, 1, 1)),
         (1, 600, 8, 1, square(20, 3, 1, 1)),
+        (2, 24, 40, 1, square(13, 3, 1, 1)),
+        (1, 64, 64, 1, square(28, 3, 1, 0)),
+        (1, 20, 130, 1, square(7, 3, 1, 2)),
     ] {
         check(&ConvShape { batch, in_channels, out_channels, groups, axes }, &mut rng);
     }

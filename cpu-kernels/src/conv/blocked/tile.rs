@@ -166,12 +166,15 @@ impl Tiles<'_> {
                     w = w.wrapping_add(tap_floats);
                     continue;
                 }
-                for b in self.blocks.clone() {
-                    let mut from = [ZEROS.as_ptr(); M];
-                    for m in 0..M {
-                        let x = self.x.wrapping_add((b * s.block).wrapping_add(offsets[m]));
-                        from[m] = if inside[m] { x } else { ZEROS.as_ptr() };
+                let mut from = [ZEROS.as_ptr(); M];
+                let mut step = [0; M];
+                for m in 0..M {
+                    if inside[m] {
+                        from[m] = self.x.wrapping_add((self.blocks.start * s.block).wrapping_add(offsets[m]));
+                        step[m] = s.block;
                     }
+                }
+                for _ in self.blocks.clone() {
                     // A whole block has a length that the compiler knows.
                     let depth = if s.depth == lanes { lanes } else { s.depth };
                     for lane in 0..depth {
@@ -188,6 +191,9 @@ impl Tiles<'_> {
                             }
                         }
                         w = w.wrapping_add(V * lanes);
+                    }
+                    for m in 0..M {
+                        from[m] = from[m].wrapping_add(step[m]);
                     }
                 }
             }
