@@ -61,22 +61,24 @@ pub struct Fact {
     pub shape: Option<Vec<usize>>,
     /// The value itself, if it is constant.
     pub value: Option<Tensor>,
+    /// True if the elements lie in blocks of channels (`cpu_kernels::conv::blocked`), whatever the shape says.
+    pub blocked: bool,
 }
 
 impl Fact {
     /// A type and a shape.
     pub fn new(dtype: DType, shape: Vec<usize>) -> Self {
-        Fact { dtype, shape: Some(shape), value: None }
+        Fact { dtype, shape: Some(shape), value: None, blocked: false }
     }
 
     /// A type whose shape is known only at run time.
     pub fn dynamic(dtype: DType) -> Self {
-        Fact { dtype, shape: None, value: None }
+        Fact { dtype, shape: None, value: None, blocked: false }
     }
 
     /// A constant.
     pub fn constant(t: Tensor) -> Self {
-        Fact { dtype: t.dtype(), shape: Some(t.shape().to_vec()), value: Some(t) }
+        Fact { dtype: t.dtype(), shape: Some(t.shape().to_vec()), value: Some(t), blocked: false }
     }
 
     /// The number of elements, if the shape is known.
@@ -94,8 +96,18 @@ impl Fact {
         self.shape.is_some() && self.dtype != DType::String && self.is_tensor()
     }
 
+    /// The same tensor of [batch, channels, ...] in blocks of channels.
+    pub(crate) fn into_blocked(self) -> Self {
+        Fact { blocked: true, ..self }
+    }
+
     /// The number of bytes, if the shape is known and the type has a size.
     pub fn bytes(&self) -> Option<usize> {
+        if let (true, Some([batch, channels, spatial @ ..])) = (self.blocked, self.shape.as_deref()) {
+            let c = cpu_kernels::conv::blocked::block();
+            let rest = checked_numel(spatial)?.checked_mul(*batch)?;
+            return self.dtype.bytes_for(channels.checked_next_multiple_of(c)?.checked_mul(rest)?);
+        }
         self.dtype.bytes_for(self.numel()?)
     }
 }

@@ -146,6 +146,10 @@ impl Plan {
         }
         let simulated = passes::apply_precision(&mut work, options.precision, options.pack);
         work.remove_dead();
+        // A tap sees values as the file has them.
+        if options.fusion && options.pack && !options.keep_all {
+            passes::block_channels(&mut work);
+        }
         Builder::new(&work, options).build(&work, simulated)
     }
 }

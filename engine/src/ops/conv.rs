@@ -40,9 +40,14 @@ fn groups(a: &Attrs<'_>) -> Result<usize, OpError> {
     usize::try_from(g).ok().filter(|&g| g > 0).ok_or_else(|| OpError::invalid(format!("group = {g}")))
 }
 
-fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
+/// Reads a convolution.
+pub(crate) fn read_one(a: &Attrs<'_>) -> Result<Conv, OpError> {
     let (window, groups, activation) = (Window::read(a)?, groups(a)?, activation::read(a)?);
-    Ok(Box::new(Conv { window, groups, activation, packed: None, f16: false }))
+    Ok(Conv { window, groups, activation, packed: None, f16: false })
+}
+
+fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
+    Ok(Box::new(read_one(a)?))
 }
 
 impl Conv {

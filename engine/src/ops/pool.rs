@@ -25,16 +25,18 @@ pub(crate) const OPS: &[OpDef] = &[
     OpDef { domain: "", name: "GlobalLpPool", opsets: (2, NEWEST), read: read_global },
 ];
 
+/// What is made of a window.
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+pub(crate) enum Kind {
     Max { column_major: bool },
     Average { count_pads: bool },
     Lp(i64),
 }
 
+/// A pool over windows.
 #[derive(Debug)]
-struct Pool {
-    kind: Kind,
+pub(crate) struct Pool {
+    pub kind: Kind,
     window: Window,
     ceil: bool,
 }
@@ -47,16 +49,22 @@ fn power(a: &Attrs<'_>) -> Result<i64, OpError> {
 }
 
 fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
-    let kind = match a.op_type() {
+    Ok(Box::new(read_one(a)?))
+}
+
+/// Reads a pool over windows.
+pub(crate) fn read_one(a: &Attrs<'_>) -> Result<Pool, OpError> {
+    let kind = match a.op_type().trim_start_matches("Blocked") {
         "MaxPool" => Kind::Max { column_major: a.flag("storage_order", false)? },
         "AveragePool" => Kind::Average { count_pads: a.flag("count_include_pad", false)? },
         _ => Kind::Lp(power(a)?),
     };
-    Ok(Box::new(Pool { kind, window: Window::read(a)?, ceil: a.flag("ceil_mode", false)? }))
+    Ok(Pool { kind, window: Window::read(a)?, ceil: a.flag("ceil_mode", false)? })
 }
 
 impl Pool {
-    fn shape(&self, x: &[usize]) -> Result<(PoolShape, Vec<usize>), OpError> {
+    /// The sizes, and the output's shape.
+    pub fn shape(&self, x: &[usize]) -> Result<(PoolShape, Vec<usize>), OpError> {
         let (batch, channels, spatial) = image(x)?;
         let n = spatial.len();
         let ax = self.window.axes(spatial, None)?;

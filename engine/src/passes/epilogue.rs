@@ -27,7 +27,7 @@ pub(super) fn matmul(work: &mut Work) -> usize {
 }
 
 /// An activation that reads `v` alone, standard or made by a pass.
-fn activation_after(work: &Work, v: ValueId) -> Option<(NodeIx, Activation)> {
+pub(super) fn activation_after(work: &Work, v: ValueId) -> Option<(NodeIx, Activation)> {
     if !work.is_private(v) {
         return None;
     }
