@@ -182,7 +182,7 @@ mod tests {
         let pool = Pool::new(2);
         let x = [1f32, 2.0, 4.0];
         let cases = [
-            (Interpolation::Nearest, Outside::Zeros, true, [-1.0, 0.4, 1.5], [1.0, 2.0, 0.0]),
+            (Interpolation::Nearest, Outside::Zeros, true, [-1.0, 0.4, 1.7], [1.0, 2.0, 0.0]),
             (Interpolation::Linear, Outside::Zeros, true, [-1.0, 0.5, 1.5], [1.0, 3.0, 2.0]),
             (Interpolation::Linear, Outside::Border, true, [-3.0, 0.5, 9.0], [1.0, 3.0, 4.0]),
             (Interpolation::Nearest, Outside::Reflection, true, [2.0, -2.0, f32::NAN], [2.0, 2.0, 1.0]),

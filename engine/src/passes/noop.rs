@@ -10,6 +10,7 @@ pub(super) fn run(work: &mut Work) -> usize {
     for ix in 0..work.nodes.len() {
         if let Some((from, to)) = unchanged(work, ix) {
             passed += 1;
+            hand_over(work, ix, from);
             for reader in work.readers(to).to_vec() {
                 let inputs = work.node(reader).map_or(0, |n| n.inputs.len());
                 for i in (0..inputs).filter(|&i| work.input(reader, i) == Some(to)).collect::<Vec<_>>() {
@@ -19,6 +20,16 @@ pub(super) fn run(work: &mut Work) -> usize {
         }
     }
     passed
+}
+
+/// The layer that makes `from`, else the first that reads the node, names the node from now on.
+fn hand_over(work: &mut Work, ix: NodeIx, from: ValueId) {
+    let Some(node) = work.node(ix) else { return };
+    let reader = node.outputs.iter().flatten().find_map(|&v| work.readers(v).first().copied());
+    let (sources, heir) = (node.sources.clone(), work.producer(from).or(reader));
+    if let Some(n) = heir.and_then(|h| work.nodes[h].as_mut()) {
+        n.node.sources.extend(sources);
+    }
 }
 
 /// The input that the node's output equals, and the output.
