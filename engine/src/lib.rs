@@ -27,12 +27,9 @@ pub use cpu_kernels::pool::Pool;
 pub use cpu_kernels::probe as cpu_probe;
 pub use error::EngineError;
 pub use gpu::GpuSession;
+pub use gpu_kernels::kernels::tiles as gpu_tiles;
 pub use gpu_kernels::probe as gpu_probe;
-/// Which tiles a GPU multiplies matrices with, and how to find the fastest.
-pub mod gpu_tune {
-    pub use gpu_kernels::kernels::tiles::{Class, Tile, Tiles};
-    pub use gpu_kernels::tune::{Timing, tune};
-}
+pub use gpu_kernels::tune as gpu_tune;
 pub use gpu_kernels::{AdapterEntry, Gpu, GpuError, adapters};
 pub use needs::{MemoryFigures, MemoryNeeds};
 pub use options::{PlanOptions, symbol};

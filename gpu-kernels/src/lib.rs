@@ -21,6 +21,7 @@ pub mod probe;
 mod run;
 mod shader;
 mod tier;
+pub mod tune;
 #[cfg(test)]
 mod twin;
 

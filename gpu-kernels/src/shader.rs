@@ -12,6 +12,7 @@ pub(crate) const SHARED: &[(&str, &str)] = &[
     ("unary_op", include_str!("../../shaders/shared/unary_op.wgsl")),
     ("strides", include_str!("../../shaders/shared/strides.wgsl")),
     ("gemm_io", include_str!("../../shaders/shared/gemm_io.wgsl")),
+    ("matmul_tiles", include_str!("../../shaders/shared/matmul_tiles.wgsl")),
     ("gemv_rows", include_str!("../../shaders/shared/gemv_rows.wgsl")),
     ("reduce_group", include_str!("../../shaders/shared/reduce_group.wgsl")),
 ];

@@ -23,18 +23,18 @@ pub(crate) fn shared_gpu() -> Option<&'static Gpu> {
     .as_ref()
 }
 
-/// The same device once for each tier that it has: all of it, and the base.
+/// The same device once for each tier that it has: the base, and all of it.
 fn tiers() -> &'static [Gpu] {
     static TIERS: OnceLock<Vec<Gpu>> = OnceLock::new();
     TIERS.get_or_init(|| {
         let Some(gpu) = shared_gpu() else { return Vec::new() };
-        let mut all = vec![gpu.clone(), gpu.at_tier(Tier::BASE)];
+        let mut all = vec![gpu.at_tier(Tier::BASE), gpu.clone()];
         all.dedup_by_key(|gpu| gpu.tier());
         all
     })
 }
 
-/// The forms of a kernel that differ: it runs once for each.
+/// The forms of a kernel that differ: it runs once for each, at the least tier that has it.
 fn forms(kernel: &Kernel) -> Vec<&'static Gpu> {
     let mut seen = BTreeSet::new();
     let able = tiers().iter().filter(|gpu| gpu.tier().covers(kernel.needs));

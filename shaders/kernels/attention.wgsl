@@ -38,10 +38,15 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> v: array<f32>;
 @group(0) @binding(4) var<storage, read_write> mask: array<u32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@group(0) @binding(6) var<storage, read_write> q4: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> k4: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> v4: array<vec4<f32>>;
 
 // 0 none, 1 added, 2 bool: only where it is not 0
 override MASK: u32 = 0u;
 override CAUSAL: bool = false;
+// Heads of q, k and v start at multiples of four elements and have multiples of four.
+override ALIGNED: bool = false;
 // Blocks of 32 elements that hold a head of v.
 override V_BLOCKS: u32 = 8u;
 
@@ -57,6 +62,9 @@ var<workgroup> tile_k: array<vec4<f32>, 288>;
 var<workgroup> scores: array<f32, 528>;
 
 fn load_q(line: u32, at: u32, held: bool) -> vec4<f32> {
+    if ALIGNED && held && at < params.dim {
+        return q4[(line + at) / 4u];
+    }
     var out = vec4(0.0);
     for (var i = 0u; i < 4u; i++) {
         if held && at + i < params.dim {
@@ -67,6 +75,9 @@ fn load_q(line: u32, at: u32, held: bool) -> vec4<f32> {
 }
 
 fn load_k(line: u32, at: u32, held: bool) -> vec4<f32> {
+    if ALIGNED && held && at < params.dim {
+        return k4[(line + at) / 4u];
+    }
     var out = vec4(0.0);
     for (var i = 0u; i < 4u; i++) {
         if held && at + i < params.dim {
@@ -77,6 +88,9 @@ fn load_k(line: u32, at: u32, held: bool) -> vec4<f32> {
 }
 
 fn load_v(line: u32, at: u32, held: bool) -> vec4<f32> {
+    if ALIGNED && held && at < params.v_dim {
+        return v4[(line + at) / 4u];
+    }
     var out = vec4(0.0);
     for (var i = 0u; i < 4u; i++) {
         if held && at + i < params.v_dim {

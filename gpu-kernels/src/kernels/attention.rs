@@ -78,6 +78,12 @@ pub struct Attention<'a> {
 }
 
 impl Attention<'_> {
+    /// True if q, k and v can be read four elements at a time.
+    fn is_aligned(&self) -> bool {
+        let heads = [self.q.1, self.k.1, self.v.1].into_iter().flat_map(|s| [s.batch, s.head, s.row]);
+        heads.chain([self.dim, self.v_dim]).all(|n| n.is_multiple_of(4))
+    }
+
     fn check(&self) -> Result<bool, GpuError> {
         let fail = |why: String| GpuError::argument("attention", why);
         if self.kv_heads == 0 || !self.heads.is_multiple_of(self.kv_heads) {
@@ -128,10 +134,14 @@ pub fn attention(gpu: &Gpu, op: &Attention<'_>) -> Result<Command, GpuError> {
         .call(&KERNEL)
         .constant("MASK", kind)
         .constant("CAUSAL", u8::from(op.causal.is_some()))
+        .constant("ALIGNED", u8::from(op.is_aligned()))
         .constant("V_BLOCKS", op.v_dim.div_ceil(32))
         .bind("q", op.q.0)
         .bind("k", op.k.0)
         .bind("v", op.v.0)
+        .bind("q4", op.q.0)
+        .bind("k4", op.k.0)
+        .bind("v4", op.v.0)
         .bind_or_absent("mask", mask.map(|m| m.values))
         .bind("y", op.y.0)
         .param("heads", op.heads)

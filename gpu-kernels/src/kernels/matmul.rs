@@ -2,7 +2,7 @@
 
 use crate::kernels::tiles::Class;
 use crate::kernels::unary::Activation;
-use crate::kernels::{Kernel, count, gather::gcd, gemv, gemv_subgroups, need};
+use crate::kernels::{Kernel, count, gather::gcd, gemv, gemv_subgroups, matmul_f16, need};
 use crate::pipeline::{Call, Groups};
 use crate::{Binding, Command, Gpu, GpuError};
 
@@ -165,7 +165,9 @@ impl<'a> MatMul<'a> {
             (false, ..) => {
                 let tile = gpu.tiles().of(Class::of(self.m, cols.1, batches.1));
                 let [a_size, b_size] = tile.shared(self.trans_b);
-                let call = gpu.call(&KERNEL).entry(tile.entry).constant("TX", tile.threads[0]);
+                let f16 = gpu.tier().f16 && matches!(self.b, Weights::F16(_));
+                let kernel = if f16 { &matmul_f16::KERNEL } else { &KERNEL };
+                let call = gpu.call(kernel).entry(tile.entry).constant("TX", tile.threads[0]);
                 let call = call.constant("TY", tile.threads[1]).constant("KQ", tile.quads);
                 let call = call.constant("A_SIZE", a_size).constant("B_SIZE", b_size);
                 (call, cols.1.div_ceil(tile.cols()), self.m.div_ceil(tile.rows()))

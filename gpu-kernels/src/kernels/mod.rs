@@ -52,6 +52,7 @@ pub mod index_nd;
 pub mod layer_norm;
 mod layout;
 pub mod matmul;
+mod matmul_f16;
 pub mod matmul_integer;
 pub mod pad;
 pub mod pool;
@@ -84,6 +85,7 @@ pub static ALL: &[&Kernel] = &[
     &index_nd::KERNEL,
     &layer_norm::KERNEL,
     &matmul::KERNEL,
+    &matmul_f16::KERNEL,
     &matmul_integer::KERNEL,
     &pad::KERNEL,
     &pool::KERNEL,
