@@ -4,11 +4,14 @@
 pub(super) const ROWS: usize = 6;
 pub(super) const COLUMNS: usize = 16;
 
+/// The kernel takes so many p at a time.
+const STEP: usize = 4;
+
 /// The sums of one tile.
 pub(super) type Tile = [[i32; COLUMNS]; ROWS];
 
 /// Columns of 8-bit numbers in panels of [`COLUMNS`]; in a panel the columns lie side by side for each pair of p, the two numbers
-/// of a pair together. Odd depths end with a zero.
+/// of a pair together. Zeros fill up the depth to whole steps.
 #[derive(Clone)]
 pub(super) struct Columns {
     data: Vec<i8>,
@@ -19,12 +22,17 @@ pub(super) struct Columns {
 impl Columns {
     /// Packs a [k, n] matrix given by its elements.
     pub(super) fn pack(k: usize, n: usize, at: impl Fn(usize, usize) -> i8) -> Columns {
-        let pairs = k.div_ceil(2);
+        let pairs = k.div_ceil(STEP) * STEP / 2;
         let mut data = vec![0; n.div_ceil(COLUMNS) * COLUMNS * pairs * 2];
-        for j in 0..n {
-            let base = j / COLUMNS * pairs * COLUMNS * 2 + j % COLUMNS * 2;
-            for p in 0..k {
-                data[base + p / 2 * COLUMNS * 2 + p % 2] = at(p, j);
+        let panels = data.chunks_exact_mut((pairs * COLUMNS * 2).max(1));
+        for (panel, start) in panels.zip((0..n).step_by(COLUMNS)) {
+            let count = COLUMNS.min(n - start);
+            for (p, line) in panel.chunks_exact_mut(COLUMNS * 2).enumerate() {
+                for which in 0..2.min(k.saturating_sub(2 * p)) {
+                    for c in 0..count {
+                        line[2 * c + which] = at(2 * p + which, start + c);
+                    }
+                }
             }
         }
         Columns { data, k, n }
@@ -39,13 +47,13 @@ impl Columns {
         self.data.len()
     }
 
-    /// Length of a row of the left operand: k, made even.
+    /// Length of a row of the left operand: k, made whole steps.
     pub(super) fn row(&self) -> usize {
         self.pairs() * 2
     }
 
     fn pairs(&self) -> usize {
-        self.k.div_ceil(2)
+        self.k.div_ceil(STEP) * STEP / 2
     }
 
     pub(super) fn panels(&self) -> usize {
@@ -95,7 +103,7 @@ fn portable(rows: &[i16], panel: &[i8], len: usize, tile: &mut Tile) {
 
 /// # Safety
 ///
-/// The machine must have AVX2; `rows` must hold M rows of `len` numbers, `panel` `len` times [`COLUMNS`], and `len` be even.
+/// The machine must have AVX2; `rows` must hold M rows of `len` numbers, `panel` `len` times [`COLUMNS`], and `len` be a multiple of [`STEP`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 unsafe fn avx2<const M: usize>(rows: &[i16], panel: &[i8], len: usize, tile: &mut Tile) {
@@ -103,19 +111,22 @@ unsafe fn avx2<const M: usize>(rows: &[i16], panel: &[i8], len: usize, tile: &mu
     debug_assert!(rows.len() >= M * len && panel.len() >= len * COLUMNS);
     let mut acc = [[_mm256_setzero_si256(); 2]; M];
     let (mut a, mut b) = (rows.as_ptr(), panel.as_ptr());
-    for _ in 0..len / 2 {
-        // SAFETY: inside the panel at this pair.
-        let (low, high) = unsafe { (_mm_loadu_si128(b.cast()), _mm_loadu_si128(b.wrapping_add(16).cast())) };
-        let (low, high) = (_mm256_cvtepi8_epi16(low), _mm256_cvtepi8_epi16(high));
-        for r in 0..M {
-            // SAFETY: row r holds this pair.
-            let pair = unsafe { a.wrapping_add(r.wrapping_mul(len)).cast::<i32>().read_unaligned() };
-            let pair = _mm256_set1_epi32(pair);
-            acc[r][0] = _mm256_add_epi32(acc[r][0], _mm256_madd_epi16(pair, low));
-            acc[r][1] = _mm256_add_epi32(acc[r][1], _mm256_madd_epi16(pair, high));
+    for _ in 0..len / STEP {
+        for half in 0..STEP / 2 {
+            let b = b.wrapping_add(2 * COLUMNS * half);
+            // SAFETY: inside the panel at this pair.
+            let (low, high) = unsafe { (_mm_loadu_si128(b.cast()), _mm_loadu_si128(b.wrapping_add(16).cast())) };
+            let (low, high) = (_mm256_cvtepi8_epi16(low), _mm256_cvtepi8_epi16(high));
+            for r in 0..M {
+                let pair = a.wrapping_add(r.wrapping_mul(len)).wrapping_add(2 * half).cast::<i32>();
+                // SAFETY: row r holds this pair.
+                let pair = _mm256_set1_epi32(unsafe { pair.read_unaligned() });
+                acc[r][0] = _mm256_add_epi32(acc[r][0], _mm256_madd_epi16(pair, low));
+                acc[r][1] = _mm256_add_epi32(acc[r][1], _mm256_madd_epi16(pair, high));
+            }
         }
-        a = a.wrapping_add(2);
-        b = b.wrapping_add(2 * COLUMNS);
+        a = a.wrapping_add(STEP);
+        b = b.wrapping_add(STEP * COLUMNS);
     }
     for r in 0..M {
         // SAFETY: a row of the tile is two vectors long.

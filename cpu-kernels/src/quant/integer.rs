@@ -1,9 +1,15 @@
-//! Products of 8-bit integers with zero points, exact: the semantics of ONNX's MatMulInteger.
+//! Products of 8-bit integers with zero points, exact: the semantics of ONNX's MatMulInteger; and what brings them back to floats.
 
-use super::dot::{COLUMNS, Columns};
+use std::ops::Range;
+
+use rten_simd::SimdOp;
+
+use super::dot::{COLUMNS, Columns, ROWS, Tile};
 use super::int8::for_tiles;
-use crate::gemm::{check, size};
+use crate::gemm::pack::with_scratch;
+use crate::gemm::{Epilogue, Finish, RowBias, check, size};
 use crate::pool::{Pool, SendPtr};
+use crate::wide::wide;
 
 /// Bytes that are signed or not.
 #[derive(Clone, Copy, Debug)]
@@ -113,54 +119,144 @@ pub fn matmul_integer(
 
 /// [`matmul_integer`] with a packed right operand.
 pub fn matmul_integer_packed(pool: &Pool, m: usize, a: Bytes, a_zero: Bytes, b: &PackedIntegerB, out: &mut [i32]) {
+    let n = b.n();
+    check(m, n, out.len(), "out");
+    let target = SendPtr(out.as_mut_ptr());
+    let store = |first: usize, count: usize, panel: usize, tile: &Tile| {
+        let start = panel * COLUMNS;
+        let width = COLUMNS.min(n - start);
+        for r in 0..count {
+            // SAFETY: jobs have different rows or panels, so these columns of this row are this job's alone.
+            let out = unsafe { std::slice::from_raw_parts_mut(target.get().add((first + r) * n + start), width) };
+            out.copy_from_slice(&tile[r][..width]);
+        }
+    };
+    for_sums(pool, m, a, a_zero, b, store, |_, _| {});
+}
+
+/// `out = epilogue(scale * (a - a_zero) * (b - b_zero))`: an integer product that goes on in floats. There is one scale, or one for
+/// each column.
+pub fn matmul_integer_float(
+    pool: &Pool,
+    m: usize,
+    a: Bytes,
+    a_zero: Bytes,
+    b: &PackedIntegerB,
+    scale: &[f32],
+    out: &mut [f32],
+    epi: &Epilogue,
+) {
+    let n = b.n();
+    check(m, n, out.len(), "out");
+    assert!(scale.len() == 1 || scale.len() == n, "there must be 1 or {n} scales, not {}", scale.len());
+    epi.check(out.len(), n);
+    let target = SendPtr(out.as_mut_ptr());
+    let store = |first: usize, count: usize, panel: usize, tile: &Tile| {
+        let start = panel * COLUMNS;
+        let width = COLUMNS.min(n - start);
+        let mut by = [scale[0]; COLUMNS];
+        if scale.len() > 1 {
+            by[..width].copy_from_slice(&scale[start..start + width]);
+        }
+        wide(
+            #[inline(always)]
+            || {
+                for r in 0..count {
+                    let floats: [f32; COLUMNS] = std::array::from_fn(|c| tile[r][c] as f32 * by[c]);
+                    let at = (first + r) * n + start;
+                    // SAFETY: jobs have different rows or panels, so these columns of this row are this job's alone.
+                    let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(at), width) };
+                    out.copy_from_slice(&floats[..width]);
+                }
+            },
+        );
+    };
+    let finish = |rows: Range<usize>, columns: Range<usize>| {
+        for r in rows {
+            let start = r * n + columns.start;
+            // SAFETY: as above.
+            let row = unsafe { std::slice::from_raw_parts_mut(target.get().add(start), columns.len()) };
+            let bias = epi.bias.map_or(RowBias::None, |b| RowBias::Each(&b[columns.clone()]));
+            let residual = epi.residual.map(|r| &r[start..start + columns.len()]);
+            Finish { row, alpha: epi.alpha, bias, activation: epi.activation, residual }.dispatch();
+        }
+    };
+    for_sums(pool, m, a, a_zero, b, store, finish);
+}
+
+/// Calls `store(first row, rows, panel, sums)` for every tile of the product and `done(rows, columns)` after those of some rows and
+/// columns, in parallel.
+fn for_sums(
+    pool: &Pool,
+    m: usize,
+    a: Bytes,
+    a_zero: Bytes,
+    b: &PackedIntegerB,
+    store: impl Fn(usize, usize, usize, &Tile) + Sync,
+    done: impl Fn(Range<usize>, Range<usize>) + Sync,
+) {
     let (k, n) = (b.k(), b.n());
     check(m, k, a.len(), "a");
-    check(m, n, out.len(), "out");
     a_zero.check_zeros(m, "a_zero");
-    if out.is_empty() {
+    if m == 0 || n == 0 {
         return;
     }
     let len = b.columns.row();
-    let mut rows = vec![0i16; size(m, len)];
-    if len > 0 {
-        pool.for_chunks_mut(&mut rows, len, |i, row| {
-            let zero = a_zero.zero(i);
-            match a {
-                Bytes::I8(a) => row.iter_mut().zip(&a[i * k..][..k]).for_each(|(r, &x)| *r = i16::from(x) - zero),
-                Bytes::U8(a) => row.iter_mut().zip(&a[i * k..][..k]).for_each(|(r, &x)| *r = i16::from(x) - zero),
-            }
-        });
-    }
-    let target = SendPtr(out.as_mut_ptr());
-    for_tiles(pool, m, &b.columns, |first, count, panels| {
-        let rows = &rows[first * len..(first + count) * len];
-        let sums: Vec<i32> = if b.zeros.is_empty() || len == 0 {
-            vec![0; count]
-        } else {
-            rows.chunks_exact(len).map(|row| row.iter().map(|&x| i32::from(x)).sum()).collect()
-        };
-        for panel in panels {
-            let tile = b.columns.tile(rows, panel);
-            let start = panel * COLUMNS;
-            let width = COLUMNS.min(n - start);
-            for r in 0..count {
-                // SAFETY: jobs have different rows or panels, so these columns of this row are this job's alone.
-                let out = unsafe { std::slice::from_raw_parts_mut(target.get().add((first + r) * n + start), width) };
-                out.copy_from_slice(&tile[r][..width]);
-                if !b.zeros.is_empty() {
-                    for (out, &zero) in out.iter_mut().zip(&b.zeros[start..]) {
-                        *out = out.wrapping_sub(zero.wrapping_mul(sums[r]));
-                    }
+    with_scratch(size(m, len).div_ceil(2), |scratch| {
+        let rows: &mut [i16] = &mut bytemuck::cast_slice_mut(scratch)[..m * len];
+        pool.for_chunks_mut(rows, (len * ROWS).max(1), |block, rows| {
+            for (r, row) in rows.chunks_exact_mut(len).enumerate() {
+                let i = block * ROWS + r;
+                let zero = a_zero.zero(i);
+                row[k..].fill(0);
+                match a {
+                    Bytes::I8(a) => differences(&a[i * k..][..k], zero, row),
+                    Bytes::U8(a) => differences(&a[i * k..][..k], zero, row),
                 }
             }
-        }
+        });
+        let rows = &*rows;
+        for_tiles(pool, m, &b.columns, |first, count, panels| {
+            let rows = &rows[first * len..(first + count) * len];
+            let mut sums = [0i32; ROWS];
+            if !b.zeros.is_empty() && len > 0 {
+                for (sum, row) in sums.iter_mut().zip(rows.chunks_exact(len)) {
+                    *sum = row.iter().map(|&x| i32::from(x)).sum();
+                }
+            }
+            let columns = panels.start * COLUMNS..n.min(panels.end * COLUMNS);
+            for panel in panels {
+                let mut tile = b.columns.tile(rows, panel);
+                if !b.zeros.is_empty() {
+                    for (row, sum) in tile.iter_mut().zip(sums) {
+                        for (x, zero) in row.iter_mut().zip(&b.zeros[panel * COLUMNS..]) {
+                            *x = x.wrapping_sub(zero.wrapping_mul(sum));
+                        }
+                    }
+                }
+                store(first, count, panel, &tile);
+            }
+            done(first..first + count, columns);
+        });
     });
+}
+
+/// `out[i] = x[i] - zero`.
+fn differences<T: Copy + Into<i16>>(x: &[T], zero: i16, out: &mut [i16]) {
+    wide(
+        #[inline(always)]
+        move || {
+            for (out, &x) in out.iter_mut().zip(x) {
+                *out = x.into() - zero;
+            }
+        },
+    );
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::Rng;
+    use crate::oracle::{Rng, rel_err};
 
     #[test]
     fn products_are_exact() {
@@ -193,6 +289,39 @@ mod tests {
                         matmul_integer(&Pool::new(threads), m, n, k, a, az, b, bz, &mut out);
                         assert_eq!(out, expected, "{m} {n} {k}, signed {sa} {sb}, {threads} threads");
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn floats_follow_the_sums() {
+        use crate::gemm::Activation;
+        let mut rng = Rng::fresh();
+        for (m, n, k) in [(1, 1, 0), (1, 70, 33), (6, 16, 64), (13, 47, 100), (70, 65, 64)] {
+            let mut bytes = |len: usize| (0..len).map(|_| rng.bits() as u8).collect::<Vec<u8>>();
+            let (a, b, az, bz) = (bytes(m * k), bytes(k * n), bytes(1), bytes(n));
+            let b: Vec<i8> = b.into_iter().map(|x| x as i8).collect();
+            let bz: Vec<i8> = bz.into_iter().map(|x| x as i8).collect();
+            let (bias, residual) = (rng.floats(n), rng.floats(m * n));
+            for (zero, scales) in [(Bytes::I8(&[]), rng.floats(1)), (Bytes::I8(&bz), rng.floats(n))] {
+                let packed = PackedIntegerB::pack(Bytes::I8(&b), k, n, zero);
+                let mut sums = vec![0; m * n];
+                matmul_integer_packed(&Pool::new(1), m, Bytes::U8(&a), Bytes::U8(&az), &packed, &mut sums);
+                let epi =
+                    Epilogue { bias: Some(&bias), residual: Some(&residual), activation: Activation::Relu, alpha: 1.0 };
+                let want: Vec<f64> = (0..m * n)
+                    .map(|i| {
+                        let scale = f64::from(scales[if scales.len() == 1 { 0 } else { i % n }]);
+                        (f64::from(sums[i]) * scale + f64::from(bias[i % n])).max(0.0) + f64::from(residual[i])
+                    })
+                    .collect();
+                for threads in [1, 2, 3] {
+                    let mut out = vec![f32::NAN; m * n];
+                    let pool = Pool::new(threads);
+                    matmul_integer_float(&pool, m, Bytes::U8(&a), Bytes::U8(&az), &packed, &scales, &mut out, &epi);
+                    let err = rel_err(&out, &want);
+                    assert!(err < 1e-6, "{m} {n} {k}, {threads} threads: {err}");
                 }
             }
         }

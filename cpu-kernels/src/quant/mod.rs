@@ -7,4 +7,4 @@ mod integer;
 
 pub use int4::{PackedInt4B, gemm_int4, quantize_weights_int4};
 pub use int8::{PackedInt8B, gemm_int8_dynamic, quantize_weights_int8};
-pub use integer::{Bytes, PackedIntegerB, matmul_integer, matmul_integer_packed};
+pub use integer::{Bytes, PackedIntegerB, matmul_integer, matmul_integer_float, matmul_integer_packed};

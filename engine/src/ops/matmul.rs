@@ -6,6 +6,7 @@ use cpu_kernels::gemm::{Activation, Epilogue, PackedB, batched_gemm, gemm, gemm_
 use graph::DType;
 
 use crate::attrs::Attrs;
+use crate::exec::is_narrow_float;
 use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, Prepared, RunCx};
 use crate::ops::activation;
@@ -72,6 +73,17 @@ pub(crate) struct Sizes {
 }
 
 impl MatMul {
+    /// ONNX's MatMul.
+    pub(crate) const PLAIN: MatMul = MatMul {
+        trans_a: false,
+        trans_b: false,
+        alpha: 1.0,
+        beta: 1.0,
+        activation: Activation::None,
+        gemm: false,
+        storage: Storage::F32,
+    };
+
     /// Sizes from shapes, by NumPy's rules for one and more dimensions.
     pub(crate) fn sizes(&self, a: &[usize], b: &[usize]) -> Result<Sizes, OpError> {
         let fail = || OpError::invalid(format!("shapes {a:?} and {b:?} can't be multiplied"));
@@ -170,7 +182,9 @@ impl Operator for MatMul {
 
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<Fact>, OpError> {
         let (a, b) = (inputs.need(0)?, inputs.need(1)?);
-        if a.dtype != b.dtype {
+        // Weights may be kept in half precision until they are packed.
+        let packed_later = a.dtype == DType::F32 && b.value.is_some() && is_narrow_float(b.dtype);
+        if a.dtype != b.dtype && !packed_later {
             return Err(OpError::invalid(format!("inputs are of {} and {}", a.dtype, b.dtype)));
         }
         let s = self.sizes(inputs.shape(0)?.unwrap_or(&[]), inputs.shape(1)?.unwrap_or(&[]))?;
@@ -375,15 +389,7 @@ mod tests {
 
     #[test]
     fn sizes_follow_numpy() {
-        let m = MatMul {
-            trans_a: false,
-            trans_b: false,
-            alpha: 1.0,
-            beta: 1.0,
-            activation: Activation::None,
-            gemm: false,
-            storage: Storage::F32,
-        };
+        let m = MatMul::PLAIN;
         assert_eq!(m.sizes(&[2, 1, 3, 4], &[5, 4, 6]).unwrap().out, [2, 5, 3, 6]);
         assert_eq!(m.sizes(&[4], &[4, 6]).unwrap().out, [6]);
         assert_eq!(m.sizes(&[3, 4], &[4]).unwrap().out, [3]);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use cpu_kernels::gemm::Activation;
 use cpu_kernels::quant::{Bytes, PackedIntegerB, matmul_integer, matmul_integer_packed};
 use graph::{DType, Tensor};
 
@@ -10,7 +9,6 @@ use crate::attrs::Attrs;
 use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, Prepared, RunCx};
 use crate::ops::matmul::{MatMul, Sizes};
-use crate::ops::matmul_gpu::Storage;
 use crate::ops::quantize::floats;
 use crate::ops::util;
 use crate::tensor::Input;
@@ -42,7 +40,8 @@ pub(crate) fn bytes<'a>(t: Option<Input<'a>>) -> Result<Bytes<'a>, OpError> {
     })
 }
 
-fn view(t: &Tensor) -> Input<'_> {
+/// A constant as the kernels' callers see it.
+pub(crate) fn view(t: &Tensor) -> Input<'_> {
     Input { dtype: t.dtype(), shape: t.shape(), data: t.bytes() }
 }
 
@@ -110,16 +109,7 @@ impl IntegerMatMul {
     }
 
     fn sizes(&self, a: &[usize], b: &[usize]) -> Result<Sizes, OpError> {
-        let like = MatMul {
-            trans_a: false,
-            trans_b: false,
-            alpha: 1.0,
-            beta: 1.0,
-            activation: Activation::None,
-            gemm: false,
-            storage: Storage::F32,
-        };
-        like.sizes(a, b)
+        MatMul::PLAIN.sizes(a, b)
     }
 
     fn b_shape<'a>(&'a self, inputs: &Inputs<'a>) -> Result<&'a [usize], OpError> {
