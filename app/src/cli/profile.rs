@@ -197,11 +197,13 @@ pub fn text(trace: &Trace, shown: &ShownArgs) -> String {
     }
     fact("load", format::duration(meta.load_ns as f64));
     let m = &trace.memory;
-    let mut memory = format!(
-        "{} weights, {} activations at the peak",
-        format::bytes(m.weights_bytes as f64),
-        format::bytes(m.activations_peak_bytes as f64)
-    );
+    // Another engine does not tell all of it.
+    let bytes = |b: u64| match b {
+        0 if !meta.engine.is_empty() => format::UNKNOWN.to_owned(),
+        b => format::bytes(b as f64),
+    };
+    let mut memory =
+        format!("{} weights, {} activations at the peak", bytes(m.weights_bytes), bytes(m.activations_peak_bytes));
     if m.process_peak_bytes > 0 {
         memory += &format!(", {} process", format::bytes(m.process_peak_bytes as f64));
     }

@@ -169,14 +169,17 @@ impl Made {
         }
         let mut kept: HashSet<usize> = optimised.inputs.iter().filter_map(class).collect();
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
-        // Tensors that only the optimised graph has: what they were made from.
+        // Tensors that only the optimised graph has, and that hold what others hold: those others.
         let mut through: HashMap<usize, HashSet<usize>> = HashMap::new();
         for node in &optimised.nodes {
-            let mut reads = HashSet::new();
+            let (mut reads, mut unbounded) = (HashSet::new(), false);
+            let only_moves = LAYOUT.contains(&node.op_type.as_str()) || MOVED.contains(&node.op_type.as_str());
             for v in node.inputs.iter().flatten() {
-                match class(v) {
-                    Some(c) => drop(reads.insert(c)),
-                    None => reads.extend(through.get(&v.index()).into_iter().flatten()),
+                match (class(v), through.get(&v.index())) {
+                    (Some(c), _) => drop(reads.insert(c)),
+                    (None, Some(from)) => reads.extend(from),
+                    // A weight in another layout has another name, and bounds nothing.
+                    (None, None) => unbounded |= optimised.value(*v).constant.is_none(),
                 }
             }
             let mut makes = HashSet::new();
@@ -186,13 +189,19 @@ impl Made {
                     kept.insert(c);
                     continue;
                 }
-                through.insert(v.index(), reads.clone());
+                if only_moves && !unbounded {
+                    through.insert(v.index(), reads.clone());
+                }
                 if let Some([reader]) = readers.get(&v.index()).map(|r| &r[..]) {
                     let reader = &optimised.nodes[*reader];
                     if MOVED.contains(&reader.op_type.as_str()) {
                         makes.extend(reader.outputs.iter().flatten().filter_map(class));
                     }
                 }
+            }
+            // What it is made from can't be told where it begins: the name has to do.
+            if unbounded {
+                makes.clear();
             }
             inputs.push(reads);
             outputs.push(makes);

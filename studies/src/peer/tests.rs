@@ -64,6 +64,8 @@ fn onnx_runtime_profiles_every_sample_in_the_models_own_terms() {
         let inserted = |l: &profiler::Layer| l.op.starts_with("Reorder");
         let lost: Vec<_> = trace.layers.iter().filter(|l| l.source_nodes.is_empty() && !inserted(l)).collect();
         assert!(lost.is_empty(), "{}: {lost:?}", sample.id);
+        // No row takes what others ran.
+        assert!(trace.layers.iter().all(|l| l.source_nodes.len() < 12), "{}: {:?}", sample.id, trace.layers);
         assert!(trace.memory.activations_peak_bytes > 0 && trace.memory.arena_bytes > 0, "{}", sample.id);
         assert!(trace.memory.weights_bytes > 0 && trace.meta.load_ns > 0);
         // The same outputs as ours.
