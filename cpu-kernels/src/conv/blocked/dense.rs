@@ -4,6 +4,7 @@ use rten_simd::SimdOp;
 
 use super::tile::{Line, Source, Tiles, VECTORS};
 use super::{Job, activate_stored, block, blocks, in_registers};
+use crate::conv::flat;
 use crate::conv::shape::Axis;
 use crate::gemm::Activation;
 use crate::gemm::pack::with_scratch;
@@ -153,7 +154,7 @@ fn line(a: &Axis) -> Line {
 
 /// A blocked input.
 pub(super) fn run(job: &Job<'_>, w: &Packed, out: &mut [f32]) {
-    let (s, c) = (job.shape, block());
+    let (s, c) = (flat(job.shape), block());
     let [_, height, width] = s.axes;
     let (in_plane, plane) = (s.in_plane(), s.out_plane());
     let source = Source {

@@ -7,6 +7,7 @@ mod dense;
 mod depthwise;
 mod layout;
 mod pool;
+mod scale;
 mod tile;
 mod winograd;
 
@@ -18,6 +19,7 @@ use crate::gemm::{Activation, Finish, RowBias};
 use crate::pool::Pool;
 pub use layout::{from_blocked, to_blocked};
 pub use pool::{average_pool, global_average_pool, max_pool};
+pub use scale::scale;
 
 /// Floating-point operations below which waking another thread costs more than it saves.
 const SMALL: usize = 1_000_000;

@@ -179,6 +179,22 @@ fn pools_match_the_plain_ones() {
 }
 
 #[test]
+fn scaling_multiplies_each_channel() {
+    let mut rng = Rng::fresh();
+    for _ in 0..20 {
+        let (batch, channels, plane) = (rng.range(1, 3), rng.range(1, 40), rng.range(1, 2000));
+        let (x, s) = (rng.floats(batch * channels * plane), rng.floats(batch * channels));
+        let expected: Vec<f32> = x.iter().enumerate().map(|(i, x)| x * s[i / plane]).collect();
+        let (wide, gate) = (blocked(&x, channels, plane), blocked(&s, channels, 1));
+        let (mut out, mut over) = (vec![f32::NAN; wide.len()], wide.clone());
+        scale(&Pool::new(2), plane, Some(&wide), &gate, &mut out);
+        scale(&Pool::new(2), plane, None, &gate, &mut over);
+        assert_eq!(plain(&out, batch, channels, plane), expected, "{batch} {channels} {plane}");
+        assert_eq!(over, out);
+    }
+}
+
+#[test]
 fn layouts_are_inverse() {
     let mut rng = Rng::fresh();
     for _ in 0..40 {
