@@ -70,7 +70,10 @@ mod window;
 pub(crate) mod if_op;
 mod join;
 mod loop_op;
+mod label_encoder;
 mod optional;
+mod strings;
+mod tfidf;
 mod scan;
 mod sequence;
 
@@ -80,7 +83,10 @@ use crate::op::OpDef;
 pub(crate) const ALL: &[&[OpDef]] = &[
     if_op::OPS,
     loop_op::OPS,
+    label_encoder::OPS,
     optional::OPS,
+    strings::OPS,
+    tfidf::OPS,
     scan::OPS,
     sequence::OPS,
     attention::OPS,

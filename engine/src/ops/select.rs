@@ -15,6 +15,7 @@ use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 use crate::ops::elementwise_gpu;
 use crate::ops::movement_gpu::{shape32, u32_of};
+use crate::ops::strings::spread;
 use crate::ops::typed::by_number;
 use crate::ops::util;
 
@@ -133,6 +134,12 @@ impl Operator for Pair {
 
     fn run(&self, cx: &mut RunCx<'_>) -> Result<(), OpError> {
         let (a, b, pool) = (cx.input(0)?, cx.input(1)?, cx.pool());
+        if let (Pair::Compare(CompareOp::Equal), DType::String) = (self, a.dtype) {
+            let (x, y, to) = (cx.strings(0)?, cx.strings(1)?, cx.out_shape(0));
+            let pairs = spread(a.shape, &to).into_iter().zip(spread(b.shape, &to));
+            cx.out_bytes(0)?.iter_mut().zip(pairs).for_each(|(e, (i, j))| *e = u8::from(x[i] == y[j]));
+            return Ok(());
+        }
         let plan = Broadcast::new(a.shape, b.shape).ok_or_else(|| no_broadcast(&[a.shape, b.shape]))?;
         let y = cx.out_bytes(0)?;
         match self {
