@@ -17,6 +17,7 @@
 //!
 //! NaN gives NaN; infinities give the limits.
 
+mod fused;
 mod lanes;
 
 use rten_simd::SimdUnaryOp;
@@ -24,7 +25,7 @@ use rten_simd::SimdUnaryOp;
 use crate::wide::wide;
 
 pub(crate) use lanes::exp_lane;
-use lanes::{erf_lane, ln_1p_lane, ln_lane};
+use lanes::{ln_1p_lane, ln_lane};
 
 /// Elements per block: stays in the first-level cache.
 const BLOCK: usize = 2048;
@@ -76,28 +77,36 @@ loops! {
     sqrt, sqrt_in_place, |v| v.sqrt();
     /// 1 / sqrt(x).
     rsqrt, rsqrt_in_place, |v| 1.0 / v.sqrt();
-    /// The error function.
-    erf, erf_in_place, |v| erf_lane(v);
     /// 1 / (1 + e^-x).
     sigmoid, sigmoid_in_place, |v| 1.0 / (1.0 + exp_lane(-v));
     /// x * sigmoid(x).
     silu, silu_in_place, |v| v / (1.0 + exp_lane(-v));
-    /// x / 2 * (1 + erf(x / sqrt 2)).
-    gelu, gelu_in_place, |v| 0.5 * v * (1.0 + erf_lane(v * std::f32::consts::FRAC_1_SQRT_2));
-    /// x / 2 * (1 + tanh(u)) with u = sqrt(2 / pi) * (x + 0.044715 x^3), which is x * sigmoid(2u).
-    gelu_tanh, gelu_tanh_in_place, |v| v / (1.0 + exp_lane(v * (-1.595_769 - 0.071_354_82 * (v * v))));
     /// ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|).
     softplus, softplus_in_place, |v| (if v < 0.0 { 0.0 } else { v }) + ln_1p_lane(exp_lane(-v.abs()));
 }
 
-/// The hyperbolic tangent.
-pub fn tanh(x: &[f32], y: &mut [f32]) {
-    out_of_place(x, y, tanh_in_place);
+macro_rules! fused {
+    ($($(#[$doc:meta])* $name:ident, $in_place:ident, $op:expr;)*) => { $(
+        $(#[$doc])*
+        pub fn $name(x: &[f32], y: &mut [f32]) {
+            out_of_place(x, y, $in_place);
+        }
+        #[doc = concat!("[`", stringify!($name), "`] in place.")]
+        pub fn $in_place(y: &mut [f32]) {
+            $op.map_mut(y);
+        }
+    )* };
 }
 
-/// [`tanh`] in place.
-pub fn tanh_in_place(y: &mut [f32]) {
-    rten_vecmath::Tanh {}.map_mut(y);
+fused! {
+    /// The hyperbolic tangent.
+    tanh, tanh_in_place, rten_vecmath::Tanh {};
+    /// The error function.
+    erf, erf_in_place, fused::Erf;
+    /// x / 2 * (1 + erf(x / sqrt 2)).
+    gelu, gelu_in_place, fused::Gelu;
+    /// x / 2 * (1 + tanh(u)) with u = sqrt(2 / pi) * (x + 0.044715 x^3), which is x * sigmoid(2u).
+    gelu_tanh, gelu_tanh_in_place, fused::GeluTanh;
 }
 
 #[cfg(test)]

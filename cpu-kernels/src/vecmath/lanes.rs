@@ -30,21 +30,6 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits((n.wrapping_add(127) << 23) as u32)
 }
 
-/// The error function: x P(x^2) / Q(x^2), fitted for the least relative error on |x| <= 3.92, beyond which it is 1 to all bits.
-#[inline(always)]
-pub(crate) fn erf_lane(x: f32) -> f32 {
-    let (above, below) = (x >= 3.92, x <= -3.92);
-    let z = x * x;
-    let p = std::f32::consts::FRAC_2_SQRT_PI
-        + z * (0.190_404_92 + z * (0.052_748_52 + z * (0.003_765_549_7 + z * (2.848_810_3e-4 + z * 2.050_098_1e-6))));
-    let q =
-        1.0 + z * (0.502_074_7 + z * (0.114_108_47 + z * (0.014_969_083 + z * (0.001_162_518_9 + z * 3.809_174e-5))));
-    // Rounding may carry a quotient just past 1.
-    let y = x * p / q;
-    let y = if above | (y > 1.0) { 1.0 } else { y };
-    if below | (y < -1.0) { -1.0 } else { y }
-}
-
 /// The natural logarithm of one lane, written so that a loop over it vectorises.
 ///
 /// x = m * 2^k with m in [sqrt(1/2), sqrt(2)); with s = (m - 1) / (m + 1), ln m = 2 atanh(s) = 2s + 2s^3/3 + 2s^5/5 + ...
