@@ -6,7 +6,6 @@ use cpu_kernels::gemm::{Activation, Epilogue, PackedB, batched_gemm, gemm, gemm_
 use graph::DType;
 
 use crate::attrs::Attrs;
-use crate::exec::is_narrow_float;
 use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, Prepared, RunCx};
 use crate::ops::activation;
@@ -182,9 +181,7 @@ impl Operator for MatMul {
 
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<Fact>, OpError> {
         let (a, b) = (inputs.need(0)?, inputs.need(1)?);
-        // Weights may be kept in half precision until they are packed.
-        let packed_later = a.dtype == DType::F32 && b.value.is_some() && is_narrow_float(b.dtype);
-        if a.dtype != b.dtype && !packed_later {
+        if a.dtype != b.dtype {
             return Err(OpError::invalid(format!("inputs are of {} and {}", a.dtype, b.dtype)));
         }
         let s = self.sizes(inputs.shape(0)?.unwrap_or(&[]), inputs.shape(1)?.unwrap_or(&[]))?;
