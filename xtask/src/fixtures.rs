@@ -12,10 +12,13 @@ use crate::shell;
 #[command(after_help = "Examples:\n  cargo xtask fixtures\n  cargo xtask fixtures models minilm resnet18_ts\n\n\
     The packages go into target/fixtures-venv, nothing else is touched; PyTorch alone is some GB.")]
 pub struct Args {
-    /// Where the models go [default: target/fixtures]
+    /// Where the models go [default: target/fixtures, target/zoo for the zoo]
     out: Option<PathBuf>,
     /// Only these models: `minilm` for both exporters, `minilm_ts` for one
     names: Vec<String>,
+    /// Make the zoo instead: every architecture, both exporters, int8 and f16; `stratoscope verify OUT/*.onnx` checks it
+    #[arg(long)]
+    zoo: bool,
     /// A Python that has the packages already
     #[arg(long, value_name = "FILE")]
     python: Option<PathBuf>,
@@ -32,11 +35,13 @@ pub fn default_folder() -> PathBuf {
 
 /// Runs it.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let out = args.out.clone().unwrap_or_else(default_folder);
+    let default = if args.zoo { shell::target().join("zoo") } else { default_folder() };
+    let out = args.out.clone().unwrap_or(default);
     // The script runs in the workspace's root: a path is meant from where the user is.
     let out = std::path::absolute(out)?;
     let python = python(args.python.as_deref(), PACKAGES)?;
-    let script = shell::root().join("xtask/fixtures/make_models.py");
+    let script = if args.zoo { "make_zoo.py" } else { "make_models.py" };
+    let script = shell::root().join("xtask/fixtures").join(script);
     shell::run(Command::new(python).arg(script).arg(&out).args(&args.names))?;
     println!("The models are in {}", out.display());
     Ok(())

@@ -1,12 +1,16 @@
-//! LSTM, GRU, RNN.
+//! LSTM, GRU, RNN, and the LSTM whose weights are in 8 bits.
+
+use std::borrow::Cow;
 
 use cpu_kernels::gemm::{Epilogue, gemm};
 use cpu_kernels::pool::Pool;
+use cpu_kernels::quantize::dynamic_quantize_linear;
 use cpu_kernels::unary::{UnaryOp, slice_f32};
 use graph::{Attr, DType};
 
 use crate::attrs::Attrs;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
+use crate::ops::quantize::floats;
 use crate::ops::typed::placed;
 
 /// Recurrent layers.
@@ -14,6 +18,7 @@ pub(crate) const OPS: &[OpDef] = &[
     OpDef { domain: "", name: "LSTM", opsets: (7, NEWEST), read },
     OpDef { domain: "", name: "GRU", opsets: (7, NEWEST), read },
     OpDef { domain: "", name: "RNN", opsets: (7, NEWEST), read },
+    OpDef { domain: "com.microsoft", name: "DynamicQuantizeLSTM", opsets: (1, NEWEST), read },
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,6 +51,8 @@ struct Recurrent {
     clip: Option<f32>,
     /// Batch before time.
     batch_first: bool,
+    /// Weights are [directions, in, gates] in 8 bits, and what is multiplied by them is rounded to 8 bits first.
+    quantized: bool,
 }
 
 fn function(name: &str, alpha: Option<f32>, beta: Option<f32>) -> Result<Function, OpError> {
@@ -84,7 +91,9 @@ impl Function {
 
 fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
     let (cell, defaults): (Cell, &[&str]) = match a.op_type() {
-        "LSTM" => (Cell::Lstm { input_forget: a.flag("input_forget", false)? }, &["Sigmoid", "Tanh", "Tanh"]),
+        "LSTM" | "DynamicQuantizeLSTM" => {
+            (Cell::Lstm { input_forget: a.flag("input_forget", false)? }, &["Sigmoid", "Tanh", "Tanh"])
+        }
         "GRU" => (Cell::Gru { linear_before_reset: a.flag("linear_before_reset", false)? }, &["Sigmoid", "Tanh"]),
         _ => (Cell::Rnn, &["Tanh"]),
     };
@@ -126,6 +135,7 @@ fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
         directions,
         clip: a.float("clip")?,
         batch_first: a.flag("layout", false)?,
+        quantized: a.op_type() == "DynamicQuantizeLSTM",
     }))
 }
 
@@ -160,7 +170,10 @@ impl Recurrent {
 
     fn sizes(&self, x: &[usize], w: &[usize], r: &[usize]) -> Result<Sizes, OpError> {
         let fail = || OpError::invalid(format!("weights of {w:?} and {r:?} for an input of {x:?}"));
-        let (&[t, b, input], &[d, g, i], &[d2, g2, hidden]) = (x, w, r) else { return Err(fail()) };
+        let (&[t, b, input], &[d, mut g, mut i], &[d2, mut g2, mut hidden]) = (x, w, r) else { return Err(fail()) };
+        if self.quantized {
+            (g, i, g2, hidden) = (i, g, hidden, g2);
+        }
         let (time, batch) = if self.batch_first { (b, t) } else { (t, b) };
         let n = self.directions.len();
         let fits = d == n && d2 == n && i == input && g == g2 && Some(g) == hidden.checked_mul(self.gates());
@@ -186,12 +199,13 @@ impl Recurrent {
         let (wb, rb) = d.bias.unwrap_or(&none).split_at(g);
         let mut from_x = vec![0f32; s.time * s.batch * g];
         let epi = Epilogue { bias: Some(wb), ..Epilogue::default() };
-        gemm(pool, s.time * s.batch, g, s.input, x, false, d.w, true, &mut from_x, &epi);
+        let x = self.rounded(pool, x);
+        gemm(pool, s.time * s.batch, g, s.input, &x, false, d.w, true, &mut from_x, &epi);
         let mut from_h = vec![0f32; s.batch * g];
         let epi = Epilogue { bias: Some(rb), alpha: 1.0, ..Epilogue::default() };
         let longest = lens.iter().copied().max().unwrap_or(0);
         for step in 0..longest {
-            gemm(pool, s.batch, g, hs, h, false, d.r, true, &mut from_h, &epi);
+            gemm(pool, s.batch, g, hs, &self.rounded(pool, h), false, d.r, true, &mut from_h, &epi);
             for b in (0..s.batch).filter(|&b| step < lens[b]) {
                 let t = if d.reverse { lens[b] - 1 - step } else { step };
                 let gx = &from_x[(t * s.batch + b) * g..][..g];
@@ -208,6 +222,18 @@ impl Recurrent {
                 }
                 y(t, b, h);
             }
+        }
+    }
+
+    /// What a product reads: `x`, or the values that it has in 8 bits.
+    fn rounded<'a>(&self, pool: &Pool, x: &'a [f32]) -> Cow<'a, [f32]> {
+        if !self.quantized {
+            return Cow::Borrowed(x);
+        }
+        let mut codes = vec![0u8; x.len()];
+        match dynamic_quantize_linear(pool, x, &mut codes) {
+            Ok((scale, zero)) => codes.iter().map(|&c| f32::from(i16::from(c) - i16::from(zero)) * scale).collect(),
+            Err(_) => Cow::Borrowed(x),
         }
     }
 
@@ -273,6 +299,27 @@ impl Recurrent {
             h[k] = (1.0 - z[k]) * new[k] + z[k] * h[k];
         }
     }
+}
+
+/// The 8-bit weights [directions, rows, columns] of input `i`, scaled, each direction transposed as in the f32 form. Scales and zero
+/// points (inputs `at` and `at + 1`) are per direction, or per column of each.
+fn dequantized(cx: &RunCx<'_>, i: usize, at: usize, [n, rows, columns]: [usize; 3]) -> Result<Vec<f32>, OpError> {
+    let (weights, scales) = (cx.input(i)?, cx.input(at)?);
+    let (codes, scale, zero) = (floats(&weights)?, floats(&scales)?, cx.get(at + 1));
+    let zero = zero.as_ref().map(floats).transpose()?;
+    let fits = |v: &[f32]| v.len() == n || v.len() == n * columns;
+    if !fits(&scale) || zero.as_deref().is_some_and(|z| !fits(z)) {
+        return Err(OpError::invalid(format!("{} scales for weights of {:?}", scale.len(), [n, rows, columns])));
+    }
+    let of = |v: &[f32], d: usize, c: usize| if v.len() == n { v[d] } else { v[d * columns + c] };
+    let mut out = Vec::with_capacity(codes.len());
+    for d in 0..n {
+        for c in 0..columns {
+            let (scale, zero) = (of(&scale, d, c), zero.as_deref().map_or(0.0, |z| of(z, d, c)));
+            out.extend((0..rows).map(|r| (codes[(d * rows + r) * columns + c] - zero) * scale));
+        }
+    }
+    Ok(out)
 }
 
 impl Operator for Recurrent {
@@ -353,7 +400,12 @@ impl Operator for Recurrent {
             true => ((b * s.time + t) * n + d) * hs,
             false => ((t * n + d) * s.batch + b) * hs,
         };
-        let (w, r) = (w.f32()?, r.f32()?);
+        let (w, r) = if self.quantized {
+            let weights = |i: usize, rows: usize| dequantized(cx, i, 6 + 2 * i, [n, rows, g]);
+            (Cow::Owned(weights(1, s.input)?), Cow::Owned(weights(2, hs)?))
+        } else {
+            (Cow::Borrowed(w.f32()?), Cow::Borrowed(r.f32()?))
+        };
         let mut outs = cx.outputs.iter_mut();
         let mut y = placed::<f32>(outs.next())?;
         let mut last_h = placed::<f32>(outs.next())?;
@@ -397,6 +449,6 @@ impl Operator for Recurrent {
     }
 
     fn kernel(&self) -> String {
-        "recurrent f32".into()
+        if self.quantized { "recurrent, weights from int8" } else { "recurrent f32" }.into()
     }
 }
