@@ -21,6 +21,7 @@ pub(crate) const OPS: &[OpDef] = &[
     OpDef { domain: INTERNAL, name: "BlockedMaxPool", opsets: (1, 1), read: read_pool },
     OpDef { domain: INTERNAL, name: "BlockedAveragePool", opsets: (1, 1), read: read_pool },
     OpDef { domain: INTERNAL, name: "BlockedGlobalAveragePool", opsets: (1, 1), read: |_| Ok(Box::new(GlobalAverage)) },
+    OpDef { domain: INTERNAL, name: "BlockedScale", opsets: (1, 1), read: |_| Ok(Box::new(Scale)) },
     OpDef { domain: INTERNAL, name: "ToBlocked", opsets: (1, 1), read: |_| Ok(Box::new(Reorder { into: true })) },
     OpDef { domain: INTERNAL, name: "FromBlocked", opsets: (1, 1), read: |_| Ok(Box::new(Reorder { into: false })) },
 ];
@@ -81,7 +82,7 @@ impl Operator for Blocked {
         let packed = pack(inputs, &shape)?;
         let bytes = packed.bytes();
         let op = Blocked { conv: self.conv.clone(), packed: Some((Arc::new(packed), w.to_vec())) };
-        Ok(Some(Prepared { op: Box::new(op), absorbed: vec![1, 2], bytes }))
+        Ok(Some(Prepared { op: Box::new(op), absorbed: (1..inputs.len().min(3)).collect(), bytes }))
     }
 
     fn in_place(&self) -> &'static [usize] {
@@ -186,6 +187,52 @@ impl Operator for GlobalAverage {
 
     fn label(&self, _: &Inputs<'_>) -> Option<String> {
         Some("GlobalAveragePool".into())
+    }
+}
+
+/// An image times one number for each channel.
+#[derive(Debug)]
+struct Scale;
+
+impl Operator for Scale {
+    fn class(&self) -> OpClass {
+        OpClass::Elementwise
+    }
+
+    fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<Fact>, OpError> {
+        // The gate may come first.
+        let (a, b) = (inputs.need(0)?, inputs.need(1)?);
+        let x = if a.numel() >= b.numel() { a } else { b };
+        Ok(vec![Fact::new(x.dtype, x.shape.clone().unwrap_or_default()).into_blocked()])
+    }
+
+    fn cost(&self, _: &Inputs<'_>, outputs: &[Fact]) -> Cost {
+        Cost { flops: outputs[0].numel().unwrap_or(0) as u64 }
+    }
+
+    fn in_place(&self) -> &'static [usize] {
+        &[0, 1]
+    }
+
+    fn run(&self, cx: &mut RunCx<'_>) -> Result<(), OpError> {
+        let shape = cx.out_shape(0);
+        let gate = match cx.taken() {
+            Some(taken) => 1 - taken,
+            None => usize::from(cx.input(0)?.shape == shape),
+        };
+        let (x, s) = (cx.get(1 - gate).map(|x| x.f32()).transpose()?, cx.input(gate)?.f32()?);
+        let (_, _, spatial) = image(&shape)?;
+        let p = cx.split::<f32>()?;
+        k::scale(p.pool, spatial.iter().product(), x, s, p.out);
+        Ok(())
+    }
+
+    fn kernel(&self) -> String {
+        "scale f32, blocked".into()
+    }
+
+    fn label(&self, _: &Inputs<'_>) -> Option<String> {
+        Some("Mul".into())
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use cpu_kernels::conv::blocked::{InputLayout, block};
 use cpu_kernels::gemm::Activation;
-use graph::{DType, Node, ValueId};
+use graph::{Attr, DType, Node, ValueId};
 
 use super::epilogue::activation_after;
 use crate::attrs::Attrs;
@@ -99,7 +99,7 @@ fn form(work: &Work, ix: NodeIx) -> Option<Form> {
         (f.dtype == DType::F32 && f.value.is_none()).then_some(shape)
     };
     let shape = image(*node.inputs.first()?)?;
-    image(*node.outputs.first()?)?;
+    let whole_shape = image(*node.outputs.first()?)?;
     if node.outputs.iter().skip(1).any(Option::is_some) {
         return None;
     }
@@ -117,9 +117,24 @@ fn form(work: &Work, ix: NodeIx) -> Option<Form> {
             return Some(Form { op_type: Some(new), inputs: first(), output, is_conv: false });
         }
     }
+    let whole = |s: &[usize]| s[1].is_multiple_of(block());
+    // A gate: one number for each image and channel.
+    if let (true, &[a, b]) = (is_standard(node, "Mul"), &node.inputs[..]) {
+        let gate = vec![whole_shape[0], whole_shape[1], 1, 1];
+        let fits = |x, s| image(x) == Some(whole_shape) && image(s) == Some(&gate);
+        if fits(a, b) || fits(b, a) {
+            return Some(Form { op_type: Some("BlockedScale"), inputs: vec![true; 2], output: true, is_conv: false });
+        }
+    }
+    // Whole blocks one after the other are what they are with the channels first.
+    let along_channels = matches!(node.attrs.get("axis"), Some(Attr::Int(1 | -3)));
+    if is_standard(node, "Concat") && along_channels {
+        let fits = node.inputs.iter().all(|&v| image(v).is_some_and(|s| whole(s)));
+        let inputs = vec![true; node.inputs.len()];
+        return fits.then_some(Form { op_type: None, inputs, output: true, is_conv: false });
+    }
     let same = SAME.contains(&node.op_type.as_str()) && (node.domain.is_empty() || node.domain == INTERNAL);
     let two = matches!(node.op_type.as_str(), "Add" | "Mul" | "Sub");
-    let whole = |s: &[usize]| s[1].is_multiple_of(block());
     if !same || !whole(shape) || (two && node.inputs.iter().any(|&v| image(v) != Some(shape))) {
         return None;
     }
@@ -263,7 +278,7 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     use cpu_kernels::pool::Pool;
-    use graph::{Attr, Dim, Graph, Tensor, TensorType, Value};
+    use graph::{Dim, Graph, Tensor, TensorType, Value};
     use profiler::Recorder;
 
     use super::*;
@@ -311,7 +326,9 @@ mod tests {
                 ("strides", Attr::Ints(vec![stride; 2])),
                 ("group", Attr::Int(group)),
             ];
-            self.node("Conv", &[x, weights[0], weights[1]], &attrs)
+            // Every other one has a bias.
+            let inputs = [x, weights[0], weights[1]];
+            self.node("Conv", &inputs[..2 + self.graph.nodes.len() % 2], &attrs)
         }
     }
 
@@ -356,10 +373,16 @@ mod tests {
             let b = n.conv(b, [20, 32, 1, 1], 1, 1);
             let c = n.conv(a, [20, 32, 1, 1], 2, 1);
             let sum = n.node("Add", &[b, c], &[]);
+            let gate = n.node("GlobalAveragePool", &[sum], &[]);
+            let gate = n.conv(gate, [20, 20, 1, 1], 1, 1);
+            let gate = n.node("HardSigmoid", &[gate], &[]);
+            let sum = n.node("Mul", &[gate, sum], &[]);
             let mean = n.node("AveragePool", &[sum], &pads);
             let odd = n.node("Sqrt", &[mean], &[]);
             let odd = n.node("Abs", &[odd], &[]);
             let last = n.conv(sum, [64, 20, 3, 3], 1, 1);
+            let wide = n.conv(sum, [32, 20, 1, 1], 1, 1);
+            let last = n.node("Concat", &[last, wide], &[("axis", Attr::Int(1))]);
             let last = n.node("Tanh", &[last], &[]);
             let global = n.node("GlobalAveragePool", &[last], &[]);
             let far = n.node("Neg", &[last], &[]);
