@@ -66,7 +66,7 @@ impl<'a> Input<'a> {
 
 /// A tensor whose bytes may be misaligned in its file, made readable.
 pub(crate) fn aligned(t: &Tensor) -> Tensor {
-    if t.bytes().is_empty() {
+    if !t.is_tensor() {
         return t.clone();
     }
     let size = t.dtype().bits().map_or(1, |b| (b as usize / 8).clamp(1, 8));
