@@ -198,10 +198,8 @@ impl Body {
 }
 
 fn covers(signature: &Signature, met: &Signature) -> bool {
-    let fits = |(s, m): (&(DType, Option<Vec<usize>>), &(DType, Option<Vec<usize>>))| {
-        s.0 == m.0 && (s.1.is_none() || s.1 == m.1)
-    };
-    signature.len() == met.len() && signature.iter().zip(met).all(fits)
+    let mut pairs = signature.iter().zip(met);
+    signature.len() == met.len() && pairs.all(|(s, m)| s.0 == m.0 && (s.1.is_none() || s.1 == m.1))
 }
 
 /// A body that runs, perhaps many times, within one step.

@@ -69,7 +69,12 @@ impl One {
             let shape = t.shape().iter().map(|&d| Dim::Known(d)).collect();
             let ty = Some(TensorType { dtype: t.dtype(), shape: Some(shape) });
             let fixed = self.constant.contains(&i);
-            let id = g.add_value(Value { name: format!("in{i}"), ty, constant: fixed.then(|| t.clone()), ..Value::default() });
+            let id = g.add_value(Value {
+                name: format!("in{i}"),
+                ty,
+                constant: fixed.then(|| t.clone()),
+                ..Value::default()
+            });
             if !fixed {
                 g.inputs.push(id);
                 fed.insert(format!("in{i}"), t.clone());

@@ -59,8 +59,8 @@ pub fn tune(gpu: &Gpu, stop: &AtomicBool) -> Result<Option<(Tiles, Vec<Timing>)>
                     return Ok(None);
                 }
                 let run = run_steps(gpu, &[std::slice::from_ref(step)], true, Instant::now())?;
-                let good = run.steps.iter().filter(|s| s.quality != Quality::Rejected && s.end_ns > s.start_ns);
-                if let Some(s) = good.last().filter(|_| turn > 0) {
+                let mut good = run.steps.iter().filter(|s| s.quality != Quality::Rejected && s.end_ns > s.start_ns);
+                if let Some(s) = good.next_back().filter(|_| turn > 0) {
                     *least = (*least).min(s.end_ns - s.start_ns);
                 }
             }

@@ -60,7 +60,7 @@ impl EngineOptions {
         if name == "inter_threads" && !value.parse().is_ok_and(|n: usize| (1..=1024).contains(&n)) {
             return Err(wrong("no number from 1 to 1024".to_owned()));
         }
-        if name == "provider" && !(!value.is_empty() && value.chars().all(|c| c.is_ascii_alphanumeric())) {
+        if name == "provider" && (value.is_empty() || value.contains(|c: char| !c.is_ascii_alphanumeric())) {
             return Err(wrong("no name of an execution provider".to_owned()));
         }
         self.0.insert(name.to_owned(), value.to_owned());

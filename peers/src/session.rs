@@ -160,10 +160,13 @@ pub(crate) fn optimised(
     let path = folder.path().join("optimised.onnx");
     let builder = builder(environment, providers, request)?
         .with_optimized_model_path(&path)
-        .and_then(|b| b.with_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin"))
-        .and_then(|b| b.with_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024"))
+        .map_err(plain)?
+        .with_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
+        .map_err(plain)?
+        .with_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+        .map_err(plain)?
         // It is not going to run.
-        .and_then(|b| b.with_prepacking(false))
+        .with_prepacking(false)
         .map_err(plain)?;
     drop(commit(builder, request.model)?);
     Ok(OptimisedModel { path, _folder: folder })
@@ -187,7 +190,8 @@ fn builder(environment: &Environment, providers: &[String], request: &Request) -
     let options = request.options;
     let mut b = ort::session::Session::builder(environment)?
         .with_log_level(LogLevel::Warning)
-        .and_then(|b| b.with_intra_threads(request.threads))
+        .map_err(plain)?
+        .with_intra_threads(request.threads)
         .map_err(plain)?;
     if let Some(level) = options.get("level") {
         let level = match level {
@@ -205,7 +209,7 @@ fn builder(environment: &Environment, providers: &[String], request: &Request) -
         b = b.with_inter_threads(n).map_err(plain)?;
     }
     if let Some(on) = options.switch("spinning") {
-        b = b.with_intra_op_spinning(on).and_then(|b| b.with_inter_op_spinning(on)).map_err(plain)?;
+        b = b.with_intra_op_spinning(on).map_err(plain)?.with_inter_op_spinning(on).map_err(plain)?;
     }
     if let Some(on) = options.switch("memory_pattern") {
         b = b.with_memory_pattern(on).map_err(plain)?;

@@ -33,7 +33,7 @@ struct Walk {
 }
 
 fn walks(axes: Option<&[i64]>, directions: Option<&[i64]>, n: usize) -> Result<Vec<Walk>, OpError> {
-    for list in [axes, directions].into_iter().flatten().filter(|l| l.len() != n) {
+    if let Some(list) = [axes, directions].into_iter().flatten().find(|l| l.len() != n) {
         return Err(OpError::invalid(format!("{} axes or directions for {n} scanned values", list.len())));
     }
     let walk = |i: usize| Walk { axis: axes.map_or(0, |a| a[i]), backward: directions.is_some_and(|d| d[i] != 0) };

@@ -9,7 +9,7 @@ const PIXELS: usize = 2048;
 /// `x`, [batch, channels, plane], in blocks of channels.
 pub fn to_blocked(pool: &Pool, channels: usize, plane: usize, x: &[f32], out: &mut [f32]) {
     let c = block();
-    let images = if channels * plane == 0 { 0 } else { x.len() / (channels * plane) };
+    let images = x.len().checked_div(channels * plane).unwrap_or(0);
     assert!(
         x.len() == images * channels * plane && out.len() == blocked_len(channels, images * plane),
         "the blocked tensor has another size"
@@ -46,7 +46,7 @@ pub fn to_blocked(pool: &Pool, channels: usize, plane: usize, x: &[f32], out: &m
 /// `x` in blocks of channels, as [batch, channels, plane].
 pub fn from_blocked(pool: &Pool, channels: usize, plane: usize, x: &[f32], out: &mut [f32]) {
     let c = block();
-    let images = if channels * plane == 0 { 0 } else { out.len() / (channels * plane) };
+    let images = out.len().checked_div(channels * plane).unwrap_or(0);
     assert!(
         out.len() == images * channels * plane && x.len() == blocked_len(channels, images * plane),
         "the blocked tensor has another size"
