@@ -8,6 +8,7 @@ pub mod conv;
 pub mod error;
 pub mod fft;
 pub mod gemm;
+pub mod linear_attention;
 pub mod movement;
 pub mod norm;
 pub mod number;

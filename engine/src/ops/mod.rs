@@ -24,6 +24,7 @@ mod unary;
 mod batch_norm_training;
 mod boxes;
 mod cast;
+mod causal_conv;
 mod clip;
 mod col2im;
 pub(crate) mod conv;
@@ -42,6 +43,7 @@ pub(crate) mod if_op;
 mod image_decoder;
 mod join;
 mod label_encoder;
+mod linear_attention;
 pub(crate) mod legacy;
 mod loop_op;
 mod loss;
@@ -84,6 +86,7 @@ pub(crate) const ALL: &[&[OpDef]] = &[
     if_op::OPS,
     loop_op::OPS,
     label_encoder::OPS,
+    linear_attention::OPS,
     optional::OPS,
     strings::OPS,
     tfidf::OPS,
@@ -129,6 +132,7 @@ pub(crate) const ALL: &[&[OpDef]] = &[
     sdpa::OPS,
     rotary::OPS,
     boxes::OPS,
+    causal_conv::OPS,
     col2im::OPS,
     crop_pad::OPS,
     deform_conv::OPS,

@@ -58,7 +58,7 @@ pub fn owners(files: &[File]) -> Vec<Finding> {
     findings
 }
 
-/// `shaders/shared/X.wgsl` is imported by some shader.
+/// `shaders/shared/X.wgsl` is imported by some shader; `X.subgroups.wgsl` takes its place on devices with subgroups.
 pub fn shared(files: &[File]) -> Vec<Finding> {
     let imports: Vec<&str> = files
         .iter()
@@ -69,7 +69,7 @@ pub fn shared(files: &[File]) -> Vec<Finding> {
     files
         .iter()
         .filter_map(|f| Some((f, name(&f.path, SHARED_SHADERS, ".wgsl")?)))
-        .filter(|(_, piece)| !imports.contains(piece))
+        .filter(|(_, piece)| !imports.contains(&piece.trim_end_matches(".subgroups")))
         .map(|(f, _)| Finding::new(&f.path, 1, "no shader imports it"))
         .collect()
 }
@@ -108,5 +108,8 @@ mod tests {
         let piece = || file("shaders/shared/index.wgsl", "");
         assert_eq!(shared(&[piece(), file("shaders/kernels/a.wgsl", "#import index\n")]), []);
         assert_eq!(shared(&[piece(), file("shaders/kernels/a.wgsl", "// #import index\n")]).len(), 1);
+        let form = || file("shaders/shared/index.subgroups.wgsl", "");
+        assert_eq!(shared(&[piece(), form(), file("shaders/kernels/a.wgsl", "#import index\n")]), []);
+        assert_eq!(shared(&[form()]).len(), 1);
     }
 }
