@@ -35,6 +35,7 @@ mod det;
 mod dropout;
 mod einsum;
 pub(crate) mod elementwise_gpu;
+mod flex_attention;
 mod floats;
 mod found;
 mod fourier;
@@ -50,6 +51,7 @@ mod loss;
 mod matmul_integer;
 mod matmul_integer_float;
 mod max_unpool;
+mod ml_features;
 mod norm;
 mod norm_channels;
 mod onehot;
@@ -74,6 +76,8 @@ mod softmax;
 mod spatial;
 mod strings;
 mod swiglu;
+mod training;
+mod tree_ensemble;
 mod tfidf;
 mod typed;
 mod window;
@@ -145,6 +149,10 @@ pub(crate) const ALL: &[&[OpDef]] = &[
     random::OPS,
     regions::OPS,
     swiglu::OPS,
+    flex_attention::OPS,
+    ml_features::OPS,
+    training::OPS,
+    tree_ensemble::OPS,
     windows::OPS,
 ];
 
