@@ -1,13 +1,13 @@
 //! What a reduced precision costs: layer by layer, at the outputs, and on the sample's own task.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{Precision, Session};
 use graph::{DType, Model, Tensor};
 use profiler::accuracy::{Comparison, kl_nats, top1_agreement};
-use profiler::{Accuracy, LayerAccuracy, OutputAccuracy, Recorder, Summary, Trace};
+use profiler::{Accuracy, Layer, LayerAccuracy, OutputAccuracy, Recorder, Summary, Trace};
 
 use crate::evaluation::{self, Score};
 use crate::inputs::{default_dims, make_inputs};
@@ -46,7 +46,7 @@ pub fn accuracy(
     };
     for &precision in schemes.iter().filter(|&&p| p != Precision::F32) {
         let scheme = Settings { precision, ..base.clone() };
-        let mut a = compare(model, &scheme, &inputs, &kept, control)?;
+        let mut a = compare(model, &scheme, &inputs, &kept, &trace.layers, control)?;
         let (latency, weights) = latency(model, &scheme, control)?;
         a.latency_ns = latency;
         a.weights_bytes = weights;
@@ -128,12 +128,14 @@ fn compare(
     settings: &Settings,
     inputs: &HashMap<String, Tensor>,
     reference: &Reference,
+    ran: &[Layer],
     control: &Control,
 ) -> Result<Accuracy, StudyError> {
     let precision = settings.precision;
     control.step(&format!("Comparing {precision}, layer by layer"), None, None)?;
     let (mut runner, mut off) = tapped_session(model, settings, inputs, control)?;
     let simulated = runner.plan.simulated;
+    let of_run = names_in_run(ran, &runner.plan.layers);
     let names: Vec<String> = runner.plan.layers.iter().map(|l| l.name.clone()).collect();
     // Layers are matched by name: a precision can change how the plan fuses.
     let by_name: HashMap<&str, usize> = reference.names.iter().enumerate().map(|(i, n)| (n.as_str(), i)).collect();
@@ -150,7 +152,7 @@ fn compare(
             let Some(c) = compared(want, have.f32().ok()) else { return Ok(()) };
             places.push((t.step, at));
             layers.push(LayerAccuracy {
-                layer: names[t.step].clone(),
+                layer: of_run.get(&t.step).unwrap_or(&names[t.step]).clone(),
                 local_sqnr_db: None,
                 cumulative_sqnr_db: c.sqnr_db(),
                 cosine: c.cosine(),
@@ -179,11 +181,39 @@ fn compare(
         scheme: precision.name().into(),
         description: describe_scheme(precision, simulated),
         simulated,
-        layers,
+        layers: one_per_layer(layers),
         outputs: output_errors(&reference.outputs, &outputs),
         samples: inputs.values().next().and_then(|t| t.shape().first()).map_or(1, |&n| n as u32),
         ..Accuracy::default()
     })
+}
+
+/// The name of the layer of a run that each tapped step became part of. Nothing is fused across a tap that a run fuses for speed alone: a sum
+/// after a convolution is a step of its own here.
+fn names_in_run(ran: &[Layer], tapped: &[Layer]) -> HashMap<usize, String> {
+    let sources = |l: &Layer| l.source_nodes.iter().map(|n| (n.clone(), l.name.clone())).collect::<Vec<_>>();
+    let of_node: HashMap<String, String> = ran.iter().flat_map(sources).collect();
+    let name = |l: &Layer| l.source_nodes.iter().find_map(|n| of_node.get(n)).cloned();
+    tapped.iter().enumerate().filter_map(|(i, l)| Some((i, name(l)?))).collect()
+}
+
+/// Steps that are one layer of the run, as one: the error is that after the last of them, on exact inputs that of the one with weights.
+fn one_per_layer(steps: Vec<LayerAccuracy>) -> Vec<LayerAccuracy> {
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    let mut layers: Vec<LayerAccuracy> = Vec::with_capacity(steps.len());
+    for step in steps {
+        match places.get(&step.layer) {
+            Some(&at) => {
+                let alone = step.local_sqnr_db.or(layers[at].local_sqnr_db);
+                layers[at] = LayerAccuracy { local_sqnr_db: alone, ..step };
+            }
+            None => {
+                places.insert(step.layer.clone(), layers.len());
+                layers.push(step);
+            }
+        }
+    }
+    layers
 }
 
 fn compared(want: &Tensor, have: Option<&[f32]>) -> Option<Comparison> {

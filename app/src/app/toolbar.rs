@@ -162,12 +162,14 @@ impl App {
                     if run.on_hover_ui(|ui| self.tip_ui(ui, "run")).clicked() {
                         self.wishes.push(Wish::Do(Action::Run));
                     }
-                    let compare = ["Compare engines", "Compare precisions"];
-                    let short = ["Engines", "Precisions"];
-                    let names = if narrow { short } else { compare };
-                    let asks = [("compare-engines", Action::RunEngines), ("compare-precisions", Action::RunAccuracy)];
-                    for (name, (id, action)) in names.into_iter().zip(asks) {
-                        if ui.button(name).on_hover_ui(|ui| self.tip_ui(ui, id)).clicked() {
+                    let asks = [
+                        ("compare-engines", "Compare engines", "Engines", Action::RunEngines),
+                        ("compare-precisions", "Compare precisions", "Precisions", Action::RunAccuracy),
+                    ];
+                    for (id, full, short, action) in asks {
+                        let name = if narrow { short } else { full };
+                        let button = ui.button(name).on_hover_ui(|ui| self.tip_ui(ui, id));
+                        if button.accessible_name(full).clicked() {
                             self.wishes.push(Wish::Do(action));
                         }
                     }

@@ -161,7 +161,8 @@ fn pools_match_the_plain_ones() {
         global_average_pool(&pool, channels, plane, &blocked(&x, channels, plane), &mut means);
         let exact: Vec<f64> =
             x.chunks(plane).map(|x| x.iter().map(|&v| f64::from(v)).sum::<f64>() / plane as f64).collect();
-        assert!(rel_err(&means, &exact) < 1e-6, "{shape:?}: {}", rel_err(&means, &exact));
+        // Means of numbers of both signs cancel: what is left is smaller than what was summed.
+        assert!(rel_err(&means, &exact) < 1e-5, "{shape:?}: {}", rel_err(&means, &exact));
 
         // A NaN is the maximum of every window that has it.
         let at = rng.below(x.len());
