@@ -6,8 +6,8 @@ use graph::{Graph, Node, Tensor, Value, ValueId};
 
 use crate::captures;
 use crate::error::EngineError;
-use crate::op::{Fact, Inputs, Operator, describe};
-use crate::ops::legacy;
+use crate::op::{Fact, Inputs, NEWEST, OpError, Operator, describe};
+use crate::ops::{contrib, legacy};
 use crate::registry;
 use crate::tensor::constant_f32;
 
@@ -273,26 +273,40 @@ impl Work {
     }
 
     /// An error that names a node.
-    pub fn node_error(&self, node: &Node, why: crate::op::OpError) -> EngineError {
+    pub fn node_error(&self, node: &Node, why: OpError) -> EngineError {
         EngineError::at(&describe(node, opset_of(&self.graph, node)), why)
     }
 }
 
-/// Reads nodes into operators; older forms become today's. Nodes without an operator are all reported at once.
+/// Reads nodes into operators; older forms and other domains' become today's. Nodes without an operator are all reported at
+/// once.
 fn read_nodes(graph: &mut Graph, nodes: Vec<Node>) -> Result<Vec<WorkNode>, EngineError> {
     let (mut read, mut unsupported) = (Vec::new(), Vec::new());
-    for mut node in nodes {
+    for node in nodes {
         let opset = opset_of(graph, &node);
-        let add = |node: Node| match registry::read(&node, opset) {
-            Ok(op) => read.push(WorkNode { node, op: op.into() }),
-            Err(why) => unsupported.push(format!("{}: {why}", describe(&node, opset))),
-        };
-        match legacy::modernise(graph, &mut node, opset) {
-            Ok(before) => before.into_iter().chain([node]).for_each(add),
-            Err(why) => unsupported.push(format!("{}: {why}", describe(&node, opset))),
+        let name = describe(&node, opset);
+        match forms(graph, node, opset) {
+            Ok((nodes, opset)) => {
+                for node in nodes {
+                    match registry::read(&node, opset) {
+                        Ok(op) => read.push(WorkNode { node, op: op.into() }),
+                        Err(why) => unsupported.push(format!("{name}: {why}")),
+                    }
+                }
+            }
+            Err(why) => unsupported.push(format!("{name}: {why}")),
         }
     }
     if unsupported.is_empty() { Ok(read) } else { Err(EngineError::Unsupported(unsupported)) }
+}
+
+/// What stands for a node, and the operator-set version that it is to be read as.
+fn forms(graph: &mut Graph, mut node: Node, opset: i64) -> Result<(Vec<Node>, i64), OpError> {
+    if let Some(nodes) = contrib::expand(graph, &node, opset)? {
+        return Ok((nodes, NEWEST));
+    }
+    let before = legacy::modernise(graph, &mut node, opset)?;
+    Ok((before.into_iter().chain([node]).collect(), opset))
 }
 
 /// The operator-set version in force for a node.

@@ -39,7 +39,7 @@ pub(crate) struct MatMul {
 
 fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(MatMul {
-        trans_a: false,
+        trans_a: a.flag("transA", false)?,
         trans_b: a.flag("transB", false)?,
         alpha: a.float_or("alpha", 1.0)?,
         beta: 1.0,

@@ -28,6 +28,7 @@ mod causal_conv;
 mod clip;
 mod col2im;
 pub(crate) mod conv;
+pub(crate) mod contrib;
 mod conv_integer;
 mod crop_pad;
 mod deform_conv;
@@ -113,6 +114,8 @@ pub(crate) const ALL: &[&[OpDef]] = &[
     clip::OPS,
     conv::OPS,
     conv_integer::OPS,
+    contrib::mask::OPS,
+    contrib::products::OPS,
     found::OPS,
     matmul_integer::OPS,
     matmul_integer_float::OPS,

@@ -12,10 +12,14 @@ use crate::ops::attention_gpu;
 use crate::ops::movement_gpu::place;
 use crate::ops::typed::{placed, placed_or};
 use crate::ops::util;
+use crate::registry::INTERNAL;
 use crate::tensor::Input;
 
-/// Attention.
-pub(crate) const OPS: &[OpDef] = &[OpDef { domain: "", name: "Attention", opsets: (23, NEWEST), read }];
+/// Attention; and the same for other domains' attentions that are rewritten to it.
+pub(crate) const OPS: &[OpDef] = &[
+    OpDef { domain: "", name: "Attention", opsets: (23, NEWEST), read },
+    OpDef { domain: INTERNAL, name: "CachedAttention", opsets: (1, 1), read },
+];
 
 #[derive(Debug)]
 struct Attention {
@@ -77,8 +81,10 @@ type Bias = (Vec<f32>, [usize; 4]);
 struct Sizes {
     shape: AttentionShape,
     past: usize,
-    /// Queries, keys and values have their heads in the last dimension.
+    /// The queries have their heads in the last dimension, and so has the output.
     flat: bool,
+    /// The same of the keys and of the values.
+    kv_flat: [bool; 2],
     k: [usize; 4],
     v: [usize; 4],
 }
@@ -94,9 +100,7 @@ impl Attention {
             Some(&[b, h, s, d]) if [b, h, d] == [kd[0], kd[1], kd[3]] => s,
             Some(_) => return Err(fail()),
         };
-        let fits = flat == kf
-            && flat == vf
-            && [kd[0], vd[0]] == [qd[0]; 2]
+        let fits = [kd[0], vd[0]] == [qd[0]; 2]
             && kd[1] == vd[1]
             && kd[1] != 0
             && qd[1] % kd[1] == 0
@@ -104,8 +108,9 @@ impl Attention {
             && kd[3] == qd[3];
         let kv_len = kd[2].checked_add(past).filter(|_| fits).ok_or_else(fail)?;
         // With a past, keys and values are joined with it, head by head.
-        let joined = |d: [usize; 4]| if past > 0 { ([d[0], d[1], kv_len, d[3]], false) } else { (d, flat) };
-        let ((kj, kf), (vj, vf)) = (joined(kd), joined(vd));
+        let kv_flat = [kf, vf];
+        let joined = |d: [usize; 4], flat| if past > 0 { ([d[0], d[1], kv_len, d[3]], false) } else { (d, flat) };
+        let ((kj, kf), (vj, vf)) = (joined(kd, kf), joined(vd, vf));
         let shape = AttentionShape {
             batch: qd[0],
             heads: qd[1],
@@ -120,7 +125,7 @@ impl Attention {
             out: strides([qd[0], qd[1], qd[2], vd[3]], flat),
             scale: self.scale.unwrap_or_else(|| 1.0 / (qd[3] as f32).sqrt()),
         };
-        Ok(Sizes { shape, past, flat, k: kd, v: vd })
+        Ok(Sizes { shape, past, flat, kv_flat, k: kd, v: vd })
     }
 
     /// The sum of mask, causality, window and padding as [batch or 1, heads or 1, queries, keys]; `None` if there is nothing.
@@ -286,7 +291,7 @@ fn join_gpu(
         let old = b.input(past)?;
         place(b, &old.shape, (&old.binding, &util::strides(&old.shape)), (&y, 0, &to))?;
     }
-    let own = strides([batch, heads, len, width], z.flat);
+    let own = strides([batch, heads, len, width], z.kv_flat[past - 4]);
     let from = [own.batch, own.head, own.row, 1];
     place(b, &[batch, heads, len, width], (&x.binding, &from), (&y, z.past * width, &to))?;
     Ok(Some(y))
@@ -351,8 +356,8 @@ impl Operator for Attention {
         let (mut kd, mut vd) = (k.f32()?, v.f32()?);
         let (joined_k, joined_v);
         if z.past > 0 || cx.wants(1) || cx.wants(2) {
-            joined_k = join(kd, z.k, z.flat, past(4)?, z.past);
-            joined_v = join(vd, z.v, z.flat, past(5)?, z.past);
+            joined_k = join(kd, z.k, z.kv_flat[0], past(4)?, z.past);
+            joined_v = join(vd, z.v, z.kv_flat[1], past(5)?, z.past);
             let mut outs = cx.outputs.iter_mut().skip(1);
             for present in [&joined_k, &joined_v] {
                 if let Some(out) = placed::<f32>(outs.next())? {
