@@ -89,7 +89,7 @@ const STRIDE: usize = 1 << 16;
 impl RangeSums {
     /// Adds up what overlaps `range`. One pass over the spans; `None` if `cancel` was set on the way.
     ///
-    /// A span of no length counts if it lies within the range. What overlaps inside of a span counts once against its own
+    /// A span of no length counts if it lies within the range; in a range of no length there is nothing. What overlaps inside of a span counts once against its own
     /// time, if the spans stand in order of start, as those of every recording and import do.
     pub fn of(trace: &Trace, range: (u64, u64), cancel: &AtomicBool) -> Option<RangeSums> {
         let spans = &trace.spans;
@@ -104,7 +104,7 @@ impl RangeSums {
                 return None;
             }
             let (start, end) = (spans.start_ns[i], spans.end_ns[i]);
-            let inside = if start == end { start >= from && start < to } else { start < to && end > from };
+            let inside = start < to && if start == end { start >= from } else { end > from && from < to };
             if !inside {
                 continue;
             }
