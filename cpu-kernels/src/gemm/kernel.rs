@@ -10,8 +10,14 @@ use super::pack::RowCopy;
 const MAX_ROWS: usize = 12;
 const MAX_COLUMNS: usize = 32;
 
-/// Depth of a block of K: with it a panel of B (and the rows of a tile) stay in the first cache.
-const DEPTH: usize = 256;
+/// Depth of a block of K, at most: a panel of B fills the first cache, the rows of a block half the second.
+const DEPTH: usize = 512;
+
+/// Columns after which the epilogue follows, while the rows that it finishes are in the second cache.
+const FINISHED: usize = 128;
+
+/// Columns from which on packing the rows first pays.
+const WIDE: usize = 512;
 
 /// The size of a tile on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +58,13 @@ unsafe impl Sync for Left {}
 impl Left {
     pub(crate) fn rows(data: &[f32], stride: usize) -> Left {
         Left { data: data.as_ptr(), row: stride, step: 1, panel: 0 }
+    }
+
+    /// Whether an element's neighbour is that of the next p, and not that of the next row.
+    #[inline(always)]
+    fn is_along_rows(&self) -> bool {
+        debug_assert!(self.step == 1 || self.row == 1);
+        self.step == 1
     }
 
     /// The offset of element (i, p). (In packed storage i is the first row of a tile.)
@@ -120,27 +133,34 @@ impl SimdOp for Block<'_> {
                 break;
             }
         }
-        self.finish(isa, early_bias);
     }
 }
 
 impl Block<'_> {
-    /// Adds the products over `p..end`. Where the rows of A lie so far apart that they would fall on the same lines of the caches,
-    /// a packed copy stands in for them.
+    /// [`Block::slab`], with a packed copy of A's rows where that pays: where many columns follow, or where the rows lie so far apart
+    /// that they would fall on the same lines of the caches.
     #[inline(always)]
     fn turned_slab<I: Isa, const MR: usize>(&self, isa: I, p: usize, end: usize, early_bias: bool) {
-        let apart = self.a.panel == 0 && self.a.step == 1 && self.a.row % 512 == 0;
-        if !apart || self.rows.len() < 4 * MR || self.columns.len() < 64 || p == end {
+        let pays = self.columns.len() >= WIDE || self.columns.len() >= 64 && self.a.row.is_multiple_of(512);
+        let plain = self.a.panel == 0 && self.a.is_along_rows();
+        if !plain || !pays || self.rows.len() < 4 * MR || p == end {
             return self.slab::<I, MR>(isa, p, end, early_bias);
         }
         let panel = (end - p) * MR;
         let mut copy = RowCopy::take(self.rows.len().div_ceil(MR) * panel);
         for (i, copy) in self.rows.clone().step_by(MR).zip(copy.floats().chunks_exact_mut(panel)) {
-            for r in 0..MR.min(self.rows.end - i) {
-                let from = self.a.data.wrapping_add((i + r) * self.a.row + p);
+            let last = self.rows.end - 1;
+            let mut rows: [&[f32]; MR] = [&[]; MR];
+            for (r, row) in rows.iter_mut().enumerate() {
+                // What stands for the rows that a short tile lacks is never used.
+                let from = self.a.data.wrapping_add((i + r).min(last) * self.a.row + p);
                 // SAFETY: the caller of the block vouches for A at this row and all of k.
-                let from = unsafe { std::slice::from_raw_parts(from, end - p) };
-                copy[r..].iter_mut().step_by(MR).zip(from).for_each(|(to, &x)| *to = x);
+                *row = unsafe { std::slice::from_raw_parts(from, end - p) };
+            }
+            for (d, line) in copy.chunks_exact_mut(MR).enumerate() {
+                for r in 0..MR {
+                    line[r] = rows[r][d];
+                }
             }
         }
         let first = self.rows.start / MR * panel + p * MR;
@@ -148,13 +168,14 @@ impl Block<'_> {
         Block { a, ..self.clone() }.slab::<I, MR>(isa, p, end, early_bias);
     }
 
-    /// Adds the products over `p..end` to the block.
+    /// Adds the products over `p..end` to the block; the epilogue follows those of the last p.
     #[inline(always)]
     fn slab<I: Isa, const MR: usize>(&self, isa: I, p: usize, end: usize, early_bias: bool) {
         let nr = 2 * isa.f32().len();
         let mut j = self.columns.start;
         let mut panel = self.b;
         let few = self.rows.len() <= 2;
+        let mut finished = j;
         while j < self.columns.end {
             let left = self.columns.end - j;
             // With one or two rows a single panel leaves the multipliers waiting: take four or two at a time.
@@ -185,26 +206,31 @@ impl Block<'_> {
             }
             j += wide * nr;
             panel = panel.wrapping_add(wide * self.b_panel);
+            if end == self.k && (j - finished >= FINISHED || j >= self.columns.end) {
+                let done = j.min(self.columns.end);
+                self.finish(isa, finished..done, early_bias);
+                finished = done;
+            }
         }
     }
 
-    /// Applies what the tiles have not: scale and late bias, activation, residual.
+    /// Applies what the tiles of these columns have not: scale and late bias, activation, residual.
     #[inline(always)]
-    fn finish<I: Isa>(&self, isa: I, early_bias: bool) {
+    fn finish<I: Isa>(&self, isa: I, columns: std::ops::Range<usize>, early_bias: bool) {
         if early_bias && self.activation == Activation::None && self.residual.is_none() {
             return;
         }
         for i in self.rows.clone() {
-            let start = i * self.out_row + self.columns.start;
+            let start = i * self.out_row + columns.start;
             // SAFETY: the row's part lies in the block, which is this call's own.
-            let row = unsafe { std::slice::from_raw_parts_mut(self.out.add(start), self.columns.len()) };
+            let row = unsafe { std::slice::from_raw_parts_mut(self.out.add(start), columns.len()) };
             let bias = match self.bias {
                 _ if early_bias => RowBias::None,
                 Bias::None => RowBias::None,
-                Bias::Columns(bias) => RowBias::Each(&bias[self.columns.clone()]),
+                Bias::Columns(bias) => RowBias::Each(&bias[columns.clone()]),
                 Bias::Rows(bias) => RowBias::All(bias[i]),
             };
-            let residual = self.residual.map(|r| &r[start..start + self.columns.len()]);
+            let residual = self.residual.map(|r| &r[start..start + columns.len()]);
             Finish { row, alpha: self.alpha, bias, activation: self.activation, residual }.eval(isa);
         }
     }
@@ -292,26 +318,60 @@ impl Tile<'_> {
 
         let a = block.a.data.wrapping_add(block.a.at(i, self.p, tile_rows));
         let (row, step) = (block.a.row, block.a.step);
-        let (b_step, b_panel) = (block.b_step, block.b_panel);
         let mut b = self.b;
-        let mut a = a;
-        // Wrapping arithmetic: it costs no checks where a build has them.
-        for _ in self.p..self.end {
-            let mut columns = [ops.zero(); V];
-            for v in 0..V {
-                let from = b.wrapping_add((v / 2).wrapping_mul(b_panel)).wrapping_add(v % 2 * lanes);
-                // SAFETY: inside panel v / 2 at a depth below k.
-                columns[v] = unsafe { ops.load_ptr(from) };
-            }
-            for r in 0..M {
-                // SAFETY: row i + r of A at a depth below k.
-                let x = ops.splat(unsafe { a.wrapping_add(row.wrapping_mul(r)).read_unaligned() });
+        // Adds the products of row r's element at `$a` with the vectors at `b`. (A closure would lose the instruction set; wrapping
+        // arithmetic costs no checks where a build has them.)
+        macro_rules! multiply {
+            ($r:ident, $a:expr) => {
+                let mut columns = [ops.zero(); V];
                 for v in 0..V {
-                    acc[r][v] = ops.mul_add(x, columns[v], acc[r][v]);
+                    let from = b.wrapping_add((v / 2).wrapping_mul(block.b_panel)).wrapping_add(v % 2 * lanes);
+                    // SAFETY: inside panel v / 2 at a depth below k.
+                    columns[v] = unsafe { ops.load_ptr(from) };
+                }
+                for $r in 0..M {
+                    // SAFETY: row i + r of A at a depth below k.
+                    let x = ops.splat(unsafe { $a.read_unaligned() });
+                    for v in 0..V {
+                        acc[$r][v] = ops.mul_add(x, columns[v], acc[$r][v]);
+                    }
+                }
+                b = b.wrapping_add(block.b_step);
+            };
+        }
+        // Four p at a time, so that pointers move and the loop is tested seldom.
+        let (fours, rest) = ((self.end - self.p) / 4, (self.end - self.p) % 4);
+        if block.a.is_along_rows() {
+            // Each third row has a pointer of its own; an address holds the other rows' distance from it.
+            let mut thirds = [a; MAX_ROWS / 3];
+            for (t, third) in thirds.iter_mut().enumerate() {
+                *third = a.wrapping_add(row.wrapping_mul(3 * t));
+            }
+            for _ in 0..fours {
+                multiply!(r, thirds[r / 3].wrapping_add(row.wrapping_mul(r % 3)));
+                multiply!(r, thirds[r / 3].wrapping_add(row.wrapping_mul(r % 3)).wrapping_add(1));
+                multiply!(r, thirds[r / 3].wrapping_add(row.wrapping_mul(r % 3)).wrapping_add(2));
+                multiply!(r, thirds[r / 3].wrapping_add(row.wrapping_mul(r % 3)).wrapping_add(3));
+                for third in &mut thirds {
+                    *third = third.wrapping_add(4);
                 }
             }
-            a = a.wrapping_add(step);
-            b = b.wrapping_add(b_step);
+            for d in 0..rest {
+                multiply!(r, thirds[r / 3].wrapping_add(row.wrapping_mul(r % 3)).wrapping_add(d));
+            }
+        } else {
+            let mut a = a;
+            for _ in 0..fours {
+                multiply!(r, a.wrapping_add(r));
+                multiply!(r, a.wrapping_add(step).wrapping_add(r));
+                multiply!(r, a.wrapping_add(step.wrapping_mul(2)).wrapping_add(r));
+                multiply!(r, a.wrapping_add(step.wrapping_mul(3)).wrapping_add(r));
+                a = a.wrapping_add(step.wrapping_mul(4));
+            }
+            for _ in 0..rest {
+                multiply!(r, a.wrapping_add(r));
+                a = a.wrapping_add(step);
+            }
         }
 
         for r in 0..M {

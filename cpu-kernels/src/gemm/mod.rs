@@ -15,9 +15,9 @@ use kernel::{Bias, Block, Left, TileSize};
 pub use pack::PackedB;
 use pack::{Plain, pack_all, pack_columns, packed_len, with_scratch};
 
-/// Rows and columns of a block, at most: its part of A and of the output stay in the second cache.
-pub(crate) const BLOCK_ROWS: usize = 192;
-const BLOCK_COLUMNS: usize = 256;
+/// Rows and columns of a block, at most: its part of A stays in the second cache, that of B in the third.
+pub(crate) const BLOCK_ROWS: usize = 144;
+const BLOCK_COLUMNS: usize = 1024;
 
 /// Multiplications below which a product is not worth a second thread.
 pub(crate) const SMALL: usize = 32 * 1024;

@@ -130,6 +130,9 @@ pub(crate) fn pack_all(pool: &Pool, b: Plain<'_>, k: usize, n: usize, tile: Tile
     });
 }
 
+/// Floats that [`PackedB::pack_rows`] asks for at once.
+const ROWS_AT_ONCE: usize = 32 << 10;
+
 /// The weights [k, n] of a product, packed once for this machine's kernel.
 #[derive(Clone)]
 pub struct PackedB {
@@ -153,6 +156,38 @@ impl PackedB {
         let plain = Plain { data: b, row: if transposed { k } else { n }, transposed };
         let len = packed_len(k, n, tile);
         pack_columns(plain, k, 0..n, tile.columns, &mut panels.floats_mut()[..len]);
+        PackedB { panels, k, n }
+    }
+
+    /// As [`PackedB::pack`], of weights that are stored in another form: `read(i, rows)` fills `rows` with the stored rows from
+    /// the `i`-th on. Only a few are held at once.
+    pub fn pack_rows(k: usize, n: usize, transposed: bool, mut read: impl FnMut(usize, &mut [f32])) -> PackedB {
+        let tile = TileSize::here();
+        let width = tile.columns;
+        let mut panels = Aligned::zeroed(packed_len(k, n, tile));
+        let out = &mut panels.floats_mut()[..packed_len(k, n, tile)];
+        if out.is_empty() {
+            return PackedB { panels, k, n };
+        }
+        // A panel's columns, or as many rows as stay in a second-level cache.
+        let most = if transposed { width } else { (ROWS_AT_ONCE / n).clamp(1, k) };
+        let (count, len) = if transposed { (n, k) } else { (k, n) };
+        let mut buffer = vec![0f32; most * len];
+        for first in (0..count).step_by(most) {
+            let rows = &mut buffer[..most.min(count - first) * len];
+            read(first, rows);
+            if transposed {
+                let panel = &mut out[first * k..][..width * k];
+                pack_columns(Plain { data: rows, row: k, transposed }, k, 0..rows.len() / k, width, panel);
+                continue;
+            }
+            for (panel, start) in out.chunks_exact_mut(k * width).zip((0..n).step_by(width)) {
+                let used = width.min(n - start);
+                for (line, row) in panel[first * width..].chunks_exact_mut(width).zip(rows.chunks_exact(n)) {
+                    line[..used].copy_from_slice(&row[start..][..used]);
+                }
+            }
+        }
         PackedB { panels, k, n }
     }
 
@@ -196,5 +231,27 @@ impl PackedA {
     /// The operand for the kernel; k as it was packed.
     pub(crate) fn left(&self, k: usize) -> Left {
         Left { data: self.panels.floats().as_ptr(), row: 1, step: self.rows, panel: self.rows * k }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_are_read_by_rows_are_packed_as_whole_ones_are() {
+        let width = TileSize::here().columns;
+        for (k, n) in [(1, 1), (3, width), (17, width + 1), (40, 2 * width - 3), (300, 333), (0, 4), (4, 0)] {
+            let weights: Vec<f32> = (0..k * n).map(|i| i as f32 + 1.0).collect();
+            for transposed in [false, true] {
+                let whole = PackedB::pack(&weights, k, n, transposed);
+                let row = if transposed { k } else { n };
+                let by_rows = PackedB::pack_rows(k, n, transposed, |first, rows| {
+                    rows.copy_from_slice(&weights[first * row..][..rows.len()]);
+                });
+                assert_eq!(whole.panels.floats(), by_rows.panels.floats(), "{k} x {n}, transposed: {transposed}");
+                assert_eq!((by_rows.k(), by_rows.n(), by_rows.bytes()), (k, n, whole.bytes()));
+            }
+        }
     }
 }
