@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use cpu_kernels::gemm::{Activation, Epilogue, PackedB, batched_gemm, gemm, gemm_packed};
-use graph::DType;
+use graph::{DType, Tensor};
 
 use crate::attrs::Attrs;
+use crate::exec;
+use crate::exec::is_narrow_float;
 use crate::gpu::GpuBuilder;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, Prepared, RunCx};
 use crate::ops::activation;
@@ -13,7 +15,6 @@ use crate::ops::matmul_gpu::Storage;
 use crate::ops::util;
 use crate::precision::Precision;
 use crate::registry::INTERNAL;
-use crate::tensor::constant_f32;
 
 /// MatMul, Gemm, and the fused form: inputs a, b, bias (optional), residual (optional).
 pub(crate) const OPS: &[OpDef] = &[
@@ -181,7 +182,9 @@ impl Operator for MatMul {
 
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<Fact>, OpError> {
         let (a, b) = (inputs.need(0)?, inputs.need(1)?);
-        if a.dtype != b.dtype {
+        // Constant weights may be stored as less than what is computed in.
+        let stored_as_less = a.dtype == DType::F32 && is_narrow_float(b.dtype) && b.value.is_some();
+        if a.dtype != b.dtype && !stored_as_less {
             return Err(OpError::invalid(format!("inputs are of {} and {}", a.dtype, b.dtype)));
         }
         let s = self.sizes(inputs.shape(0)?.unwrap_or(&[]), inputs.shape(1)?.unwrap_or(&[]))?;
@@ -210,8 +213,7 @@ impl Operator for MatMul {
             return Ok(None);
         }
         let s = self.sizes(a, shape)?;
-        let Some(data) = constant_f32(b) else { return Ok(None) };
-        let packed = PackedB::pack(&data, s.k, s.n, self.trans_b);
+        let Some(packed) = pack(b, &s, self.trans_b) else { return Ok(None) };
         let bytes = packed.bytes();
         let op = Packed { of: *self, b: Arc::new(packed) };
         Ok(Some(Prepared { op: Box::new(op), absorbed: vec![1], bytes }))
@@ -328,6 +330,26 @@ fn run_naive(op: &MatMul, cx: &mut RunCx<'_>, s: &Sizes, dtype: DType) -> Result
         None => Ok(()),
         Some(_) => Err(OpError::unsupported(format!("Gemm with C on {dtype}"))),
     }
+}
+
+/// Weights of any float type, aligned or not; `None` for other types.
+fn pack(b: &Tensor, s: &Sizes, transposed: bool) -> Option<PackedB> {
+    let size = match b.dtype() {
+        DType::F32 => 4,
+        DType::F16 | DType::BF16 => 2,
+        DType::F64 => 8,
+        _ => return None,
+    };
+    if let (DType::F32, Ok(data)) = (b.dtype(), bytemuck::try_cast_slice(b.bytes())) {
+        return Some(PackedB::pack(data, s.k, s.n, transposed));
+    }
+    let row = if transposed { s.k } else { s.n };
+    Some(PackedB::pack_rows(s.k, s.n, transposed, |first, rows| {
+        let bytes = &b.bytes()[first * row * size..][..rows.len() * size];
+        let read =
+            exec::convert(exec::serial(), b.dtype(), DType::F32, rows.len(), bytes, bytemuck::cast_slice_mut(rows));
+        read.expect("as many bytes as the elements have");
+    }))
 }
 
 /// With constant weights, packed once.

@@ -135,7 +135,9 @@ fn fold_batch_norm(work: &Work, w: &Tensor, bias: Option<&Tensor>, bn: NodeIx) -
     let param = |i: usize| Some(constant_f32(work.constant(work.input(bn, i)?)?)?.into_owned());
     let (gamma, beta, mean, var) = (param(1)?, param(2)?, param(3)?, param(4)?);
     let channels = *w.shape().first()?;
-    if [&gamma, &beta, &mean, &var].iter().any(|p| p.len() != channels) || w.dtype() != graph::DType::F32 {
+    // The weights themselves may be stored as less.
+    let computes_f32 = work.fact(work.output(bn, 0)?)?.dtype == graph::DType::F32;
+    if [&gamma, &beta, &mean, &var].iter().any(|p| p.len() != channels) || !computes_f32 {
         return None;
     }
     let mut weights = constant_f32(w)?.into_owned();

@@ -10,6 +10,7 @@ mod integer;
 mod layer_norm;
 mod noop;
 mod precision;
+mod widen;
 
 pub(crate) use blocked::run as block_channels;
 pub(crate) use fold::infer_and_fold;
@@ -29,6 +30,7 @@ pub(crate) struct Pass {
 
 /// The fusion passes, in the order in which they run.
 pub(crate) const FUSION: &[Pass] = &[
+    Pass { name: "chains of half precision in f32", cpu: true, run: widen::run },
     Pass { name: "nodes that change nothing", cpu: false, run: noop::run },
     Pass { name: "Gelu and Silu from their chains", cpu: false, run: gelu::run },
     Pass { name: "LayerNormalization from its chain", cpu: false, run: layer_norm::chains },
