@@ -123,13 +123,14 @@ pub(crate) fn run_inferred(
     }
     let narrow = op.widens() && inputs.iter().flatten().any(|t| is_narrow_float(t.dtype()));
     let mut held: Vec<Option<Tensor>> = Vec::with_capacity(inputs.len());
-    for t in inputs {
+    for (i, t) in inputs.iter().enumerate() {
         held.push(match t {
             Some(t) if narrow && is_narrow_float(t.dtype()) => {
                 let mut wide = vec![0f32; t.len()];
                 widen(t.bytes(), t.dtype(), t.len(), &mut wide)?;
                 Some(Tensor::from_vec(t.shape(), wide))
             }
+            Some(t) if op.moves_bytes(i) => Some(t.clone()),
             Some(t) => Some(aligned(t)),
             None => None,
         });

@@ -17,6 +17,7 @@ mod options;
 mod passes;
 mod plan;
 mod precision;
+mod prepare;
 mod registry;
 mod schedule;
 mod session;

@@ -209,6 +209,12 @@ pub trait Operator: Send + Sync + fmt::Debug {
         None
     }
 
+    /// True if the CPU kernel only moves the elements of this input, and never minds how they are aligned: a large constant
+    /// can then stay where it lies in its file, and only what is read of it is in memory.
+    fn moves_bytes(&self, _input: usize) -> bool {
+        false
+    }
+
     /// True if the CPU kernel computes in f32 only: the executor then widens f16, bf16 and f8 inputs and narrows outputs.
     fn widens(&self) -> bool {
         false

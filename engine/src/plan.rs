@@ -9,14 +9,17 @@ use graph::{Graph, Tensor, ValueId};
 use profiler::Layer;
 
 use crate::error::EngineError;
-use crate::exec;
 use crate::memory;
 use crate::needs::{MemoryNeeds, StepNeed, TensorNeed};
 use crate::op::{Cost, Env, Fact, Inputs, Operator, describe};
 use crate::options::{PlanOptions, input_facts};
 use crate::passes;
-use crate::tensor::aligned;
+use crate::prepare::{NodeFacts, prepare};
+use crate::tensor::{aligned, own};
 use crate::work::{Work, opset_of};
+
+/// Constants smaller than this are copied: a system maps more than that around each page of a file that is read.
+const SMALL: usize = 64 << 10;
 
 /// An index into [`Plan::values`].
 pub type ValueIx = usize;
@@ -24,8 +27,10 @@ pub type ValueIx = usize;
 /// Where a value's bytes are.
 #[derive(Clone, Debug)]
 pub enum Place {
-    /// In the model, aligned for its type.
+    /// In the model: aligned for its type, unless all that read it move bytes ([`Operator::moves_bytes`]).
     Constant(Tensor),
+    /// A constant that every reader holds in a form of its own: its bytes are in the model alone.
+    Absorbed,
     /// Fed by the caller: the input's index.
     Input(usize),
     /// In the arena.
@@ -110,7 +115,7 @@ pub struct Plan {
     pub lifetimes: Vec<Lifetime>,
     /// What its steps need of the arena, to try other orders on.
     pub needs: MemoryNeeds,
-    /// Bytes of the weights as held for the run.
+    /// Bytes of the weights as read by the run: packed, or as they are in the model (and then perhaps still in its file).
     pub weights_bytes: usize,
     /// The most bytes for one output whose size depends on data.
     pub limit: usize,
@@ -150,7 +155,7 @@ impl Plan {
         if options.fusion && options.pack && !options.keep_all {
             passes::block_channels(&mut work);
         }
-        Builder::new(&work, options).build(&work, simulated)
+        Builder::new(&work, options).build(&work, env, simulated)
     }
 }
 
@@ -186,7 +191,7 @@ impl<'a> Builder<'a> {
         }
         let fact = work.fact(id).cloned().unwrap_or(Fact::dynamic(graph::DType::F32));
         let place = place.unwrap_or_else(|| match &fact.value {
-            Some(t) => Place::Constant(aligned(t)),
+            Some(t) => Place::Constant(t.clone()),
             None => Place::Dynamic,
         });
         self.values.push(PlanValue { name: work.graph.value(id).name.clone(), fact, place });
@@ -194,13 +199,14 @@ impl<'a> Builder<'a> {
         self.values.len() - 1
     }
 
-    fn build(mut self, work: &Work, simulated: bool) -> Result<Plan, EngineError> {
-        for (_, n) in work.iter() {
+    fn build(mut self, work: &Work, env: Env<'_>, simulated: bool) -> Result<Plan, EngineError> {
+        let nodes =
+            work.iter().map(|(_, n)| Ok((n, NodeFacts::of(work, n)?))).collect::<Result<Vec<_>, EngineError>>()?;
+        let prepared =
+            if self.options.pack { prepare(work, &nodes, env)? } else { nodes.iter().map(|_| None).collect() };
+        for ((n, facts), prepared) in nodes.into_iter().zip(prepared) {
             let node = &n.node;
-            let fail = |e| work.node_error(node, e);
-            let in_facts = work.input_facts(node);
-            let out_facts: Vec<Fact> = exec::infer(&*n.op, &in_facts).map_err(fail)?;
-            let static_shapes = in_facts.iter().flatten().chain(&out_facts).all(Fact::is_placeable);
+            let NodeFacts { inputs: in_facts, outputs: out_facts, is_static: static_shapes } = facts;
             let inputs: Vec<Option<ValueIx>> =
                 node.inputs.iter().map(|v| v.map(|v| self.value(work, v, None))).collect();
 
@@ -211,11 +217,6 @@ impl<'a> Builder<'a> {
                 self.value(work, *out, Some(Place::View(source)));
                 continue;
             }
-            let prepared = if static_shapes && self.options.pack {
-                n.op.prepare(&Inputs(&in_facts), &out_facts).map_err(fail)?
-            } else {
-                None
-            };
             let outputs: Vec<Option<ValueIx>> =
                 node.outputs.iter().map(|v| v.map(|v| self.value(work, v, None))).collect();
             let wanted = |v: ValueId| !work.readers(v).is_empty() || work.graph.outputs.contains(&v);
@@ -255,7 +256,36 @@ impl<'a> Builder<'a> {
         make_unique(&mut self.layers);
         let outputs: Vec<ValueIx> = work.graph.outputs.iter().map(|&v| self.value(work, v, None)).collect();
         let inputs: Vec<ValueIx> = work.graph.inputs.iter().map(|&v| self.index[&v]).collect();
+        self.settle_constants(&outputs);
+        // Passes and neighbours of what was read have left pages in memory.
+        work.graph.release_all();
         self.place(inputs, outputs, simulated)
+    }
+
+    /// Gives every constant the form in which the run reads it, and forgets those that it does not read.
+    fn settle_constants(&mut self, outputs: &[ValueIx]) {
+        let (mut read, mut elements) = (vec![false; self.values.len()], vec![false; self.values.len()]);
+        for s in &self.steps {
+            for (k, &v) in s.inputs.iter().enumerate().filter_map(|(k, v)| Some((k, v.as_ref()?))) {
+                let root = self.root(v);
+                read[root] = true;
+                elements[root] |= !s.op.moves_bytes(k) || !self.options.pack;
+            }
+        }
+        for root in outputs.iter().map(|&v| self.root(v)) {
+            (read[root], elements[root]) = (true, true);
+        }
+        for (i, v) in self.values.iter_mut().enumerate() {
+            let Place::Constant(t) = &v.place else { continue };
+            let t = match (read[i], elements[i]) {
+                (false, _) => None,
+                (true, true) if t.bytes().len() < SMALL => Some(own(t)),
+                (true, true) => Some(aligned(t)),
+                (true, false) => Some(t.clone()),
+            };
+            v.fact.value.clone_from(&t);
+            v.place = t.map_or(Place::Absorbed, Place::Constant);
+        }
     }
 
     /// Follows views to the value that holds the bytes.

@@ -185,7 +185,7 @@ impl<P: Deref<Target = Pool>> Session<P> {
                             // SAFETY: as above; nothing else writes the arena during the step.
                             unsafe { std::slice::from_raw_parts(base.add(*offset), *bytes) }
                         }
-                        Place::Dynamic | Place::View(_) => match &self.dynamic[plan.root(*v)] {
+                        Place::Dynamic | Place::View(_) | Place::Absorbed => match &self.dynamic[plan.root(*v)] {
                             Some(t) => t.bytes(),
                             None => return Err(fail(crate::op::OpError::invalid(format!("input {k} was not made")))),
                         },
@@ -219,7 +219,7 @@ impl<P: Deref<Target = Pool>> Session<P> {
             Place::Arena { offset, bytes } => {
                 Some(Input { dtype: fact.dtype, shape: shape?, data: &self.arena.as_slice()[*offset..offset + bytes] })
             }
-            Place::Dynamic | Place::View(_) => {
+            Place::Dynamic | Place::View(_) | Place::Absorbed => {
                 let t = self.dynamic[root].as_ref()?;
                 Some(Input { dtype: t.dtype(), shape: shape.unwrap_or(t.shape()), data: t.bytes() })
             }
@@ -266,8 +266,8 @@ impl<P: Deref<Target = Pool>> Session<P> {
         let s = &self.plan.steps[step];
         let own = |(i, v): (usize, &Option<ValueIx>)| match v.map(|v| &self.plan.values[v].place) {
             Some(Place::Constant(t)) => Some(t.clone()),
+            Some(Place::Absorbed) | None => None,
             Some(_) => given.get(i).cloned().flatten(),
-            None => None,
         };
         let inputs: Vec<Option<Tensor>> = s.original_inputs.iter().enumerate().map(own).collect();
         let kept: Vec<Option<Tensor>> = inputs
@@ -276,7 +276,15 @@ impl<P: Deref<Target = Pool>> Session<P> {
             .map(|(i, t)| t.clone().filter(|_| s.inputs.get(i).is_some_and(Option::is_some)))
             .collect();
         let wanted: Vec<bool> = s.outputs.iter().map(Option::is_some).collect();
-        let facts: Vec<Option<Fact>> = inputs.iter().map(|t| t.clone().map(Fact::constant)).collect();
+        // Of weights that the operator holds in its own form the type is left.
+        let fact = |(t, v): (&Option<Tensor>, &Option<ValueIx>)| match (t, v) {
+            (Some(t), _) => Some(Fact::constant(t.clone())),
+            (None, Some(v)) if matches!(self.plan.values[*v].place, Place::Absorbed) => {
+                Some(self.plan.values[*v].fact.clone())
+            }
+            _ => None,
+        };
+        let facts: Vec<Option<Fact>> = inputs.iter().zip(&s.original_inputs).map(fact).collect();
         let never = AtomicBool::new(false);
         let env = self.plan.env(&self.pool, &never, self.depth);
         exec::infer(&*s.original, &facts)

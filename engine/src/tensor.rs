@@ -73,6 +73,14 @@ pub(crate) fn aligned(t: &Tensor) -> Tensor {
     if (t.bytes().as_ptr() as usize).is_multiple_of(size) {
         return t.clone();
     }
+    own(t)
+}
+
+/// A copy on the heap, aligned for its type.
+pub(crate) fn own(t: &Tensor) -> Tensor {
+    if !t.is_tensor() || t.dtype() == DType::String {
+        return t.clone();
+    }
     // A Vec<u64> is aligned for every element type.
     let mut words = vec![0u64; t.bytes().len().div_ceil(8)];
     bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..t.bytes().len()].copy_from_slice(t.bytes());

@@ -4,6 +4,7 @@
 //! A format is one module and one line in [`FORMATS`]. Files are untrusted: whatever is wrong with one is a typed error.
 
 mod error;
+mod mapped;
 pub mod onnx;
 mod sniff;
 mod source;

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{DType, Tensor, TensorType};
+use crate::{Backing, DType, Tensor, TensorType};
 
 macro_rules! id {
     ($(#[$m:meta])* $name:ident) => {
@@ -109,6 +110,8 @@ pub struct Graph {
     pub opsets: BTreeMap<String, i64>,
     /// For a subgraph (the body of If, Loop, Scan): the names in the enclosing graph that it uses, with its own value for each.
     pub captures: Vec<(String, ValueId)>,
+    /// The mapped files that constants are slices of; empty for a subgraph, and where all is on the heap.
+    pub files: Vec<Arc<dyn Backing>>,
 }
 
 impl Graph {
@@ -155,6 +158,17 @@ impl Graph {
             }
         }
         c
+    }
+
+    /// Gives back the memory of a constant that was read and won't be soon. It stays readable: where it is a slice of a
+    /// mapped file, it is read from there again, and otherwise nothing happens.
+    pub fn release(&self, constant: &Tensor) {
+        self.files.iter().for_each(|f| f.release(constant.bytes()));
+    }
+
+    /// As [`Graph::release`], for all that lies in files.
+    pub fn release_all(&self) {
+        self.files.iter().for_each(|f| f.release_all());
     }
 
     /// Bytes of all constants.

@@ -3,11 +3,13 @@
 //!
 //! Nothing here reads files or runs anything: `formats` builds these types and `engine` consumes them.
 
+mod backing;
 mod dtype;
 mod graph;
 mod tensor;
 mod types;
 
+pub use backing::Backing;
 pub use dtype::DType;
 pub use graph::{Attr, Graph, Model, Node, NodeId, Value, ValueId, ValueKind};
 pub use tensor::{Element, Tensor, TensorError};

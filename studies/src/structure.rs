@@ -33,6 +33,7 @@ pub fn model_hash(graph: &Graph) -> String {
             tensor.shape().iter().for_each(|&d| field(&(d as u64).to_le_bytes()));
             field(tensor.bytes());
             tensor.strings().iter().for_each(|s| field(s));
+            graph.release(tensor);
         }
     }
     format!("{:032x}", hash.digest128())

@@ -68,6 +68,10 @@ impl Operator for Gather {
         Ok(vec![Fact::new(x.dtype, shape)])
     }
 
+    fn moves_bytes(&self, input: usize) -> bool {
+        input == 0
+    }
+
     fn run(&self, cx: &mut RunCx<'_>) -> Result<(), OpError> {
         let (x, ix) = (cx.input(0)?, cx.input(1)?);
         let indices = ix.to_i64()?;

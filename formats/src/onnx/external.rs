@@ -2,19 +2,21 @@
 
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use graph::Backing;
 
 use super::OnnxError;
 use super::proto::{StringStringEntryProto, TensorProto};
-use crate::source;
+use crate::source::{self, Mapped};
 
 /// The other files of a model, each mapped once and shared.
 pub(crate) struct ExternalData {
     folder: Option<PathBuf>,
     /// By the location as the model writes it; canonical paths beside the maps, for two names of one file.
     locations: HashMap<String, PathBuf>,
-    files: HashMap<PathBuf, Bytes>,
+    files: HashMap<PathBuf, Mapped>,
 }
 
 impl ExternalData {
@@ -31,7 +33,12 @@ impl ExternalData {
 
     /// Bytes of all files used so far.
     pub fn total_bytes(&self) -> u64 {
-        self.files.values().map(|b| b.len() as u64).sum()
+        self.files.values().map(|f| f.bytes.len() as u64).sum()
+    }
+
+    /// The maps of all files used so far.
+    pub fn files(&self) -> impl Iterator<Item = Arc<dyn Backing>> {
+        self.files.values().filter_map(|f| f.file.clone())
     }
 
     /// The `need` bytes of a tensor whose data is in another file.
@@ -62,16 +69,17 @@ impl ExternalData {
 
     fn map(&mut self, location: &str) -> Result<Bytes, String> {
         if let Some(file) = self.locations.get(location).and_then(|path| self.files.get(path)) {
-            return Ok(file.clone());
+            return Ok(file.bytes.clone());
         }
         let folder = self.folder.as_ref().ok_or("a model in memory has no files beside it")?;
         let path = resolve(folder, location)?;
-        let bytes = match self.files.get(&path) {
-            Some(b) => b.clone(),
+        let file = match self.files.get(&path) {
+            Some(f) => f.clone(),
             None => source::map(&path).map_err(|e| e.to_string())?,
         };
         self.locations.insert(location.to_string(), path.clone());
-        self.files.insert(path, bytes.clone());
+        let bytes = file.bytes.clone();
+        self.files.insert(path, file);
         Ok(bytes)
     }
 }

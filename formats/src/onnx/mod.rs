@@ -44,7 +44,8 @@ fn parse(source: &Source) -> Result<Model, OnnxError> {
         Some(path) => ExternalData::in_folder(path.parent().unwrap_or(Path::new(""))),
         None => ExternalData::none(),
     };
-    let (graph, external) = convert::main_graph(&p, source.bytes.len(), external)?;
+    let (mut graph, external) = convert::main_graph(&p, source.bytes.len(), external)?;
+    graph.files = source.file.iter().cloned().chain(external.files()).collect();
     let mut metadata = BTreeMap::new();
     for e in &p.metadata_props {
         let value = e.value.as_ref().map(|v| String::from_utf8_lossy(v).into_owned()).unwrap_or_default();
