@@ -114,6 +114,7 @@ pub(crate) const ALL: &[&[OpDef]] = &[
     clip::OPS,
     conv::OPS,
     conv_integer::OPS,
+    contrib::grouped::OPS,
     contrib::mask::OPS,
     contrib::products::OPS,
     found::OPS,

@@ -119,6 +119,20 @@ fn spread<'a>(pool: &Pool, t: Option<Input<'a>>, row: &[usize]) -> Result<Option
     Ok(Some(Cow::Owned(out)))
 }
 
+/// The residual where it is not as it is: repeated along the first dimensions, or with a bias of the layer before.
+fn join(x: Input<'_>, residual: Input<'_>, early: Option<(&[f32], usize)>) -> Result<Option<Vec<f32>>, OpError> {
+    let ones = residual.shape.iter().take_while(|&&d| d == 1).count();
+    if !x.shape.ends_with(&residual.shape[ones..]) || residual.shape.len() > x.shape.len() {
+        return Err(OpError::invalid(format!("a residual of {:?} for {:?}", residual.shape, x.shape)));
+    }
+    if early.is_none() && residual.len() == x.len() {
+        return Ok(None);
+    }
+    let add = |i: usize| early.map_or(0.0, |(b, cols)| b[i % cols]);
+    let all = residual.f32()?.iter().cycle().take(x.len());
+    Ok(Some(all.enumerate().map(|(i, r)| r + add(i)).collect()))
+}
+
 impl Norm {
     fn stats_shape(&self, x: &[usize]) -> Result<Vec<usize>, OpError> {
         let axis = util::axis(self.axis, x.len())?;
@@ -175,16 +189,10 @@ impl Operator for Norm {
         let optional = |i: Option<usize>| i.and_then(|i| cx.get(i));
         let scale = spread(pool, Some(cx.input(l.scale)?), row)?;
         let bias = spread(pool, optional(l.bias), row)?;
-        let residual = optional(l.residual).map(|r| r.f32()).transpose()?;
+        let residual = optional(l.residual);
         let early = spread(pool, optional(l.early_bias), row)?;
-        // A bias of the layer before joins the residual.
-        let joined: Option<Vec<f32>> = match (&early, residual) {
-            (Some(b), Some(r)) if cols > 0 && r.len() == x.len() => {
-                Some(r.iter().enumerate().map(|(i, v)| v + b[i % cols]).collect())
-            }
-            (Some(_), Some(_)) => return Err(OpError::unsupported("a bias with a residual that is broadcast")),
-            _ => None,
-        };
+        let joined = residual.map(|r| join(x, r, early.as_deref().map(|b| (b, cols)))).transpose()?.flatten();
+        let residual = residual.map(|r| r.f32()).transpose()?;
         let norm = RowNorm {
             cols,
             scale: scale.as_deref(),

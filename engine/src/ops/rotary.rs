@@ -5,8 +5,11 @@ use graph::DType;
 use crate::attrs::Attrs;
 use crate::op::{Cost, Fact, Inputs, NEWEST, OpClass, OpDef, OpError, Operator, RunCx};
 
-/// RotaryEmbedding: inputs x, cosines, sines, positions (optional).
-pub(crate) const OPS: &[OpDef] = &[OpDef { domain: "", name: "RotaryEmbedding", opsets: (23, NEWEST), read }];
+/// RotaryEmbedding: inputs x, cosines, sines, positions (optional); ONNX Runtime's: x, positions, cosines, sines.
+pub(crate) const OPS: &[OpDef] = &[
+    OpDef { domain: "", name: "RotaryEmbedding", opsets: (23, NEWEST), read: |a| read(a, [1, 2, 3]) },
+    OpDef { domain: "com.microsoft", name: "RotaryEmbedding", opsets: (1, 1), read: read_older },
+];
 
 #[derive(Debug)]
 struct Rotary {
@@ -14,15 +17,24 @@ struct Rotary {
     interleaved: bool,
     /// Elements of a head that are turned; 0: all.
     width: usize,
-    /// Of an input of three dimensions.
+    /// Of an input of three dimensions; 0: as many as the tables are wide.
     heads: usize,
+    /// Which inputs are cosines, sines, positions.
+    inputs: [usize; 3],
 }
 
-fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
+fn read_older(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
+    if a.flag("is_packed_batching", false)? || a.float_or("scale", 1.0)? != 1.0 {
+        return Err(OpError::unsupported("is_packed_batching, or a scale"));
+    }
+    read(a, [2, 3, 1])
+}
+
+fn read(a: &mut Attrs<'_>, inputs: [usize; 3]) -> Result<Box<dyn Operator>, OpError> {
     let count =
         |name: &str| usize::try_from(a.int_or(name, 0)?).map_err(|_| OpError::invalid(format!("{name} is negative")));
     let (width, heads) = (count("rotary_embedding_dim")?, count("num_heads")?);
-    Ok(Box::new(Rotary { interleaved: a.flag("interleaved", false)?, width, heads }))
+    Ok(Box::new(Rotary { interleaved: a.flag("interleaved", false)?, width, heads, inputs }))
 }
 
 /// Where things are.
@@ -44,17 +56,33 @@ impl Rotary {
         let (batch, heads, len, head, heads_first) = match *x {
             [b, h, s, d] => (b, h, s, d, true),
             [b, s, w] if self.heads > 0 && w % self.heads == 0 => (b, self.heads, s, w / self.heads, false),
+            [b, s, w] if self.heads == 0 && w > 0 => {
+                let head = cos.last().map_or(0, |c| c.saturating_mul(2));
+                let heads = w.checked_div(head).filter(|h| h * head == w).ok_or_else(fail)?;
+                (b, heads, s, head, false)
+            }
             _ => return Err(fail()),
         };
         let width = if self.width == 0 { head } else { self.width };
         let fits = width <= head
             && width % 2 == 0
             && match (cos, ids) {
-                (&[_, half], Some(ids)) => half == width / 2 && ids == [batch, len],
+                (&[_, half], Some(ids)) => half == width / 2 && (ids == [batch, len] || ids == [1]),
                 (&[b, s, half], None) => half == width / 2 && b == batch && s == len,
                 _ => false,
             };
         if fits { Ok(Layout { batch, heads, len, head, heads_first, width }) } else { Err(fail()) }
+    }
+}
+
+/// Turns a head's first pairs; pairs are neighbours, or elements of the two halves.
+pub(crate) fn turn(head: &mut [f32], cos: &[f32], sin: &[f32], interleaved: bool) {
+    let half = cos.len();
+    for (i, (c, s)) in cos.iter().zip(sin).enumerate() {
+        let (first, second) = if interleaved { (2 * i, 2 * i + 1) } else { (i, half + i) };
+        let (a, b) = (head[first], head[second]);
+        head[first] = c * a - s * b;
+        head[second] = s * a + c * b;
     }
 }
 
@@ -65,8 +93,9 @@ impl Operator for Rotary {
 
     fn infer(&self, inputs: &Inputs<'_>) -> Result<Vec<Fact>, OpError> {
         let x = inputs.need(0)?;
-        let (cos, sin) = (inputs.shape(1)?.unwrap_or(&[]), inputs.shape(2)?.unwrap_or(&[]));
-        let ids = inputs.get(3).and_then(|f| f.shape.as_deref());
+        let [cos, sin, ids] = self.inputs;
+        let (cos, sin) = (inputs.shape(cos)?.unwrap_or(&[]), inputs.shape(sin)?.unwrap_or(&[]));
+        let ids = inputs.get(ids).and_then(|f| f.shape.as_deref());
         let shape = x.shape.clone().unwrap_or_default();
         self.layout(&shape, cos, ids)?;
         if cos != sin {
@@ -84,12 +113,13 @@ impl Operator for Rotary {
     }
 
     fn run(&self, cx: &mut RunCx<'_>) -> Result<(), OpError> {
-        let (x, cos, sin) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
+        let [cos, sin, ids] = self.inputs;
+        let (x, cos, sin) = (cx.input(0)?, cx.input(cos)?, cx.input(sin)?);
         if x.dtype != DType::F32 {
             return Err(OpError::unsupported(format!("RotaryEmbedding of {}", x.dtype)));
         }
-        let l = self.layout(x.shape, cos.shape, cx.get(3).map(|t| t.shape))?;
-        let ids = cx.ints(3)?;
+        let l = self.layout(x.shape, cos.shape, cx.get(ids).map(|t| t.shape))?;
+        let ids = cx.ints(ids)?;
         let (data, cos_data, sin_data, half) = (x.f32()?, cos.f32()?, sin.f32()?, l.width / 2);
         let rows = cos.shape[0];
         let p = cx.split::<f32>()?;
@@ -107,7 +137,9 @@ impl Operator for Rotary {
             let at = match &ids {
                 None => b * l.len + s,
                 Some(ids) => {
-                    let id = ids[b * l.len + s];
+                    // One position is that of the first.
+                    let id =
+                        if ids.len() == l.batch * l.len { ids[b * l.len + s] } else { ids[0].saturating_add(s as i64) };
                     let known = usize::try_from(id).ok().filter(|&i| i < rows);
                     known.ok_or_else(|| OpError::invalid(format!("position {id} of {rows}")))?
                 }
@@ -115,11 +147,7 @@ impl Operator for Rotary {
             let (c, sn) = (&cos_data[at * half..][..half], &sin_data[at * half..][..half]);
             let x = &data[row * l.head..][..l.head];
             y.copy_from_slice(x);
-            for i in 0..half {
-                let (first, second) = if self.interleaved { (2 * i, 2 * i + 1) } else { (i, half + i) };
-                y[first] = c[i] * x[first] - sn[i] * x[second];
-                y[second] = sn[i] * x[first] + c[i] * x[second];
-            }
+            turn(y, c, sn, self.interleaved);
         }
         Ok(())
     }

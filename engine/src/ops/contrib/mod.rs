@@ -3,13 +3,14 @@
 
 mod attention;
 mod embed;
+pub(crate) mod grouped;
 pub(crate) mod mask;
 pub(crate) mod products;
 mod quantized;
 
 use std::cell::Cell;
 
-use graph::{Attr, Graph, Node, Tensor, Value, ValueId};
+use graph::{Attr, DType, Dim, Graph, Node, Tensor, Value, ValueId};
 
 use crate::attrs::Attrs;
 use crate::op::OpError;
@@ -38,6 +39,7 @@ const REWRITES: &[(&str, Rewrite)] = &[
     ("DynamicQuantizeMatMul", products::dynamic_quantize_matmul),
     ("QGemm", products::quantized_gemm),
     ("MatMulNBits", products::matmul_n_bits),
+    ("GatherBlockQuantized", products::gather_block_quantized),
     ("NhwcMaxPool", quantized::nhwc_max_pool),
     ("QLinearAdd", quantized::binary),
     ("QLinearMul", quantized::binary),
@@ -115,6 +117,17 @@ impl Expansion<'_> {
             Some(t) => Some(t.shape().len()),
             None => Some(v.ty.as_ref()?.shape.as_ref()?.len()),
         }
+    }
+
+    /// The sizes and the type of a value, where the file tells them.
+    fn known(&self, v: ValueId) -> Option<(DType, Vec<usize>)> {
+        let v = self.graph.value(v);
+        if let Some(t) = &v.constant {
+            return Some((t.dtype(), t.shape().to_vec()));
+        }
+        let ty = v.ty.as_ref()?;
+        let dims = ty.shape.as_ref()?.iter().map(|d| if let Dim::Known(n) = d { Some(*n) } else { None });
+        Some((ty.dtype, dims.collect::<Option<_>>()?))
     }
 
     /// A constant.

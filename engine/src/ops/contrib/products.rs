@@ -148,6 +148,25 @@ pub(super) fn matmul_n_bits(e: &mut Expansion<'_>, a: &Attrs<'_>) -> Made {
     Ok(vec![e.plus(y, bias)])
 }
 
+pub(super) fn gather_block_quantized(e: &mut Expansion<'_>, a: &Attrs<'_>) -> Made {
+    let (data, ids, scales, zeros) = (e.need(0)?, e.need(1)?, e.need(2)?, e.get(3));
+    let gather = Attr::Int(a.int_or("gather_axis", 0)?);
+    let (axis, block, bits) = (a.int_or("quantize_axis", 1)?, a.int_or("block_size", 128)?, a.int_or("bits", 4)?);
+    let table = match e.known(data) {
+        Some((DType::U8, shape)) if shape.len() == 2 && matches!(axis, 1 | -1) && matches!(bits, 4 | 8) => {
+            let k = shape[1].saturating_mul(8 / bits as usize);
+            let sizes = [("K", k as i64), ("N", shape[0] as i64), ("bits", bits), ("block_size", block)];
+            e.internal("DequantizeNBits", &[Some(data), Some(scales), zeros], &sizes.map(|(n, v)| (n, Attr::Int(v))))
+        }
+        Some((DType::U4 | DType::I4, _)) => {
+            let attrs = [("axis", Attr::Int(axis)), ("block_size", Attr::Int(block))];
+            e.op_with("DequantizeLinear", &[Some(data), Some(scales), zeros], &attrs)
+        }
+        other => return Err(OpError::unsupported(format!("a table of {other:?} in {bits} bits along axis {axis}"))),
+    };
+    Ok(vec![e.op("Gather", &[table, ids], &[("axis", gather)])])
+}
+
 /// Weights [n, k] whose blocks along k have a scale and a zero point each. Inputs are the bits, lowest first, the scales, and the
 /// zero points (optional): floats, or bits of the same width.
 #[derive(Debug)]
