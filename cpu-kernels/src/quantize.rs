@@ -22,8 +22,9 @@ macro_rules! quantized {
         impl Quantized for $t {
             #[inline(always)]
             fn from_whole(v: f32) -> Self {
-                // `max` and `min` send NaN to a bound; the value is then in range and the conversion exact.
-                v.max(<$t>::MIN as f32).min(<$t>::MAX as f32) as i32 as $t
+                let v = v.max(<$t>::MIN as f32).min(<$t>::MAX as f32);
+                // SAFETY: `max` and `min` sent NaN to a bound; the value is in range.
+                unsafe { v.to_int_unchecked::<i32>() as $t }
             }
             #[inline(always)]
             fn to_i32(self) -> i32 {
@@ -232,7 +233,8 @@ pub fn range_with_zero(pool: &Pool, x: &[f32]) -> (f32, f32) {
                 let (chunks, rest) = x[r].as_chunks::<16>();
                 for chunk in chunks {
                     for ((lo, hi), &v) in lo.iter_mut().zip(&mut hi).zip(chunk) {
-                        (*lo, *hi) = (lo.min(v), hi.max(v));
+                        // One instruction each, as `min` and `max` of numbers that may be NaN are not.
+                        (*lo, *hi) = (if v < *lo { v } else { *lo }, if v > *hi { v } else { *hi });
                     }
                 }
                 for ((lo, hi), &v) in lo.iter_mut().zip(&mut hi).zip(rest) {

@@ -56,10 +56,6 @@ impl Columns {
         self.k.div_ceil(STEP) * STEP / 2
     }
 
-    pub(super) fn panels(&self) -> usize {
-        self.n.div_ceil(COLUMNS)
-    }
-
     /// The products of up to [`ROWS`] rows (each [`Columns::row`] long, one after the other) with one panel.
     pub(super) fn tile(&self, rows: &[i16], panel: usize) -> Tile {
         let len = self.row();
@@ -155,7 +151,7 @@ mod tests {
                     // The full range of differences of two bytes.
                     let rows: Vec<i16> =
                         (0..m * len).map(|i| if i % len < k { rng.below(511) as i16 - 255 } else { 0 }).collect();
-                    for panel in 0..columns.panels() {
+                    for panel in 0..n.div_ceil(COLUMNS) {
                         let tile = columns.tile(&rows, panel);
                         let mut plain = [[0; COLUMNS]; ROWS];
                         portable(&rows, &columns.data[panel * len * COLUMNS..][..len * COLUMNS], len, &mut plain);

@@ -94,7 +94,7 @@ pub fn gemm_int8_dynamic(pool: &Pool, m: usize, a: &[f32], b: &PackedInt8B, out:
     }
     let (rows, scales) = (&rows, &scales);
     let target = SendPtr(out.as_mut_ptr());
-    for_tiles(pool, m, &b.columns, |first, count, panels| {
+    for_tiles(pool, (m, n, k), |first, count, panels| {
         let rows = &rows[first * len..(first + count) * len];
         let columns = panels.start * COLUMNS..n.min(panels.end * COLUMNS);
         for panel in panels {
@@ -122,9 +122,13 @@ pub fn gemm_int8_dynamic(pool: &Pool, m: usize, a: &[f32], b: &PackedInt8B, out:
 }
 
 /// Calls `f(first row, rows, panels)` for all tiles of a product, in parallel; a job's panels stay in the cache over its rows.
-pub(super) fn for_tiles(pool: &Pool, m: usize, b: &Columns, f: impl Fn(usize, usize, std::ops::Range<usize>) + Sync) {
-    let panels = b.panels();
-    let most = (128 * 1024 / (b.row() * COLUMNS).max(1)).clamp(1, 8);
+pub(super) fn for_tiles(
+    pool: &Pool,
+    (m, n, k): (usize, usize, usize),
+    f: impl Fn(usize, usize, std::ops::Range<usize>) + Sync,
+) {
+    let panels = n.div_ceil(COLUMNS);
+    let most = (128 * 1024 / k.saturating_mul(COLUMNS).max(1)).clamp(1, 8);
     let parts = if pool.threads() == 1 { 1 } else { 4 * pool.threads() };
     let step = panels.div_ceil(parts).clamp(1, most);
     let across = panels.div_ceil(step);
@@ -137,7 +141,7 @@ pub(super) fn for_tiles(pool: &Pool, m: usize, b: &Columns, f: impl Fn(usize, us
         }
     };
     let jobs = m.div_ceil(high) * across;
-    if m.saturating_mul(b.n).saturating_mul(b.k) < SMALL {
+    if m.saturating_mul(n).saturating_mul(k) < SMALL {
         (0..jobs).for_each(job);
     } else {
         pool.run(jobs, &job);

@@ -6,6 +6,7 @@ use rten_simd::SimdOp;
 
 use super::dot::{COLUMNS, Columns, ROWS, Tile};
 use super::int8::for_tiles;
+use super::narrow::NarrowColumns;
 use crate::gemm::pack::with_scratch;
 use crate::gemm::{Epilogue, Finish, RowBias, check, size};
 use crate::pool::{Pool, SendPtr};
@@ -59,14 +60,24 @@ impl Bytes<'_> {
 /// The right operand [k, n] of an integer product with its zero points, packed once.
 #[derive(Clone)]
 pub struct PackedIntegerB {
-    columns: Columns,
+    columns: Packing,
+    k: usize,
+    n: usize,
     /// The zero point of each column, in the packed (signed) numbers; empty where all are 0.
     zeros: Vec<i32>,
 }
 
+#[derive(Clone)]
+enum Packing {
+    /// For rows of bytes.
+    Narrow(NarrowColumns),
+    /// For rows of 16 bits: where many weights are so large that sums of products of bytes would leave those.
+    Wide(Columns),
+}
+
 impl std::fmt::Debug for PackedIntegerB {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PackedIntegerB([{}, {}])", self.columns.k, self.columns.n)
+        write!(f, "PackedIntegerB([{}, {}])", self.k, self.n)
     }
 }
 
@@ -77,27 +88,35 @@ impl PackedIntegerB {
         zero.check_zeros(n, "b_zero");
         // Unsigned numbers are moved by 128 into the signed range, their zero points with them.
         let shift = if matches!(b, Bytes::U8(_)) { 128 } else { 0 };
-        let columns = Columns::pack(k, n, |p, j| (b.get(p * n + j) - shift) as i8);
+        let at = |p: usize, j: usize| (b.get(p * n + j) - shift) as i8;
+        let columns = match NarrowColumns::pack(k, n, at) {
+            Some(columns) => Packing::Narrow(columns),
+            None => Packing::Wide(Columns::pack(k, n, at)),
+        };
         let mut zeros: Vec<i32> = (0..n).map(|j| i32::from(zero.zero(j) - shift)).collect();
         if zeros.iter().all(|&z| z == 0) {
             zeros = Vec::new();
         }
-        PackedIntegerB { columns, zeros }
+        PackedIntegerB { columns, k, n, zeros }
     }
 
     /// The inner dimension.
     pub fn k(&self) -> usize {
-        self.columns.k
+        self.k
     }
 
     /// The number of columns.
     pub fn n(&self) -> usize {
-        self.columns.n
+        self.n
     }
 
     /// The memory that the packed operand takes.
     pub fn bytes(&self) -> usize {
-        self.columns.bytes() + size_of_val(self.zeros.as_slice())
+        let columns = match &self.columns {
+            Packing::Narrow(columns) => columns.bytes(),
+            Packing::Wide(columns) => columns.bytes(),
+        };
+        columns + size_of_val(self.zeros.as_slice())
     }
 }
 
@@ -166,7 +185,10 @@ pub fn matmul_integer_float(
                     let at = (first + r) * n + start;
                     // SAFETY: jobs have different rows or panels, so these columns of this row are this job's alone.
                     let out = unsafe { std::slice::from_raw_parts_mut(target.get().add(at), width) };
-                    out.copy_from_slice(&floats[..width]);
+                    match out.first_chunk_mut() {
+                        Some(out) => *out = floats,
+                        None => out.copy_from_slice(&floats[..width]),
+                    }
                 }
             },
         );
@@ -195,13 +217,98 @@ fn for_sums(
     store: impl Fn(usize, usize, usize, &Tile) + Sync,
     done: impl Fn(Range<usize>, Range<usize>) + Sync,
 ) {
-    let (k, n) = (b.k(), b.n());
-    check(m, k, a.len(), "a");
+    check(m, b.k, a.len(), "a");
     a_zero.check_zeros(m, "a_zero");
-    if m == 0 || n == 0 {
+    if m == 0 || b.n == 0 {
         return;
     }
-    let len = b.columns.row();
+    match &b.columns {
+        Packing::Narrow(columns) => narrow_sums(pool, m, a, a_zero, b, columns, store, done),
+        Packing::Wide(columns) => wide_sums(pool, m, a, a_zero, b, columns, store, done),
+    }
+}
+
+/// [`for_sums`] on bytes: what zero points take from a sum is known from the sums of rows and of columns.
+fn narrow_sums(
+    pool: &Pool,
+    m: usize,
+    a: Bytes,
+    a_zero: Bytes,
+    b: &PackedIntegerB,
+    columns: &NarrowColumns,
+    store: impl Fn(usize, usize, usize, &Tile) + Sync,
+    done: impl Fn(Range<usize>, Range<usize>) + Sync,
+) {
+    let (k, n, len) = (b.k, b.n, columns.row());
+    // Signed rows are moved by 128 into the unsigned range, their zero points with them.
+    let shift = if matches!(a, Bytes::I8(_)) { 128 } else { 0 };
+    let work = |rows: &[u8], stride: usize| {
+        for_tiles(pool, (m, n, k), |first, count, panels| {
+            let rows = &rows[first * stride..];
+            // By row: what each column's sum is multiplied with, and each column's zero point.
+            let mut by = [(0i32, 0i32); ROWS];
+            for (r, by) in by.iter_mut().enumerate().take(count) {
+                by.0 = i32::from(a_zero.zero(first + r)) + shift;
+                if !b.zeros.is_empty() {
+                    let sum: i32 = rows[r * stride..][..k].iter().map(|&x| i32::from(x)).sum();
+                    by.1 = sum.wrapping_sub(by.0.wrapping_mul(k as i32));
+                }
+            }
+            let span = panels.start * COLUMNS..n.min(panels.end * COLUMNS);
+            for panel in panels {
+                let mut tile = columns.tile(rows, stride, count, panel);
+                let sums: &[i32; COLUMNS] = columns.sums[panel * COLUMNS..].first_chunk().expect("sums fill up panels");
+                let mut zeros = [0; COLUMNS];
+                for (to, zero) in zeros.iter_mut().zip(b.zeros.iter().skip(panel * COLUMNS)) {
+                    *to = *zero;
+                }
+                wide(
+                    #[inline(always)]
+                    || {
+                        for (row, by) in tile[..count].iter_mut().zip(by) {
+                            for c in 0..COLUMNS {
+                                let taken = by.0.wrapping_mul(sums[c]).wrapping_add(by.1.wrapping_mul(zeros[c]));
+                                row[c] = row[c].wrapping_sub(taken);
+                            }
+                        }
+                    },
+                );
+                store(first, count, panel, &tile);
+            }
+            done(first..first + count, span);
+        });
+    };
+    match a {
+        Bytes::U8(a) if len == k => work(a, k),
+        _ => with_scratch(size(m, len).div_ceil(4), |scratch| {
+            let rows: &mut [u8] = &mut bytemuck::cast_slice_mut(scratch)[..m * len];
+            pool.for_chunks_mut(rows, (len * ROWS).max(1), |block, rows| {
+                for (r, row) in rows.chunks_exact_mut(len).enumerate() {
+                    let span = (block * ROWS + r) * k..(block * ROWS + r + 1) * k;
+                    row[k..].fill(0);
+                    match a {
+                        Bytes::U8(a) => row[..k].copy_from_slice(&a[span]),
+                        Bytes::I8(a) => row.iter_mut().zip(&a[span]).for_each(|(to, &x)| *to = (x as u8) ^ 0x80),
+                    }
+                }
+            });
+            work(rows, len);
+        }),
+    }
+}
+
+/// [`for_sums`] on differences from the zero points in 16 bits.
+fn wide_sums(
+    pool: &Pool,
+    m: usize,
+    a: Bytes,
+    a_zero: Bytes,
+    b: &PackedIntegerB,
+    columns: &Columns,
+    store: impl Fn(usize, usize, usize, &Tile) + Sync,
+    done: impl Fn(Range<usize>, Range<usize>) + Sync,
+) {
+    let (k, n, len) = (b.k, b.n, columns.row());
     with_scratch(size(m, len).div_ceil(2), |scratch| {
         let rows: &mut [i16] = &mut bytemuck::cast_slice_mut(scratch)[..m * len];
         pool.for_chunks_mut(rows, (len * ROWS).max(1), |block, rows| {
@@ -216,7 +323,7 @@ fn for_sums(
             }
         });
         let rows = &*rows;
-        for_tiles(pool, m, &b.columns, |first, count, panels| {
+        for_tiles(pool, (m, n, k), |first, count, panels| {
             let rows = &rows[first * len..(first + count) * len];
             let mut sums = [0i32; ROWS];
             if !b.zeros.is_empty() && len > 0 {
@@ -224,9 +331,9 @@ fn for_sums(
                     *sum = row.iter().map(|&x| i32::from(x)).sum();
                 }
             }
-            let columns = panels.start * COLUMNS..n.min(panels.end * COLUMNS);
+            let span = panels.start * COLUMNS..n.min(panels.end * COLUMNS);
             for panel in panels {
-                let mut tile = b.columns.tile(rows, panel);
+                let mut tile = columns.tile(rows, panel);
                 if !b.zeros.is_empty() {
                     for (row, sum) in tile.iter_mut().zip(sums) {
                         for (x, zero) in row.iter_mut().zip(&b.zeros[panel * COLUMNS..]) {
@@ -236,7 +343,7 @@ fn for_sums(
                 }
                 store(first, count, panel, &tile);
             }
-            done(first..first + count, columns);
+            done(first..first + count, span);
         });
     });
 }

@@ -4,6 +4,7 @@ mod dot;
 mod int4;
 mod int8;
 mod integer;
+mod narrow;
 
 pub use int4::{PackedInt4B, gemm_int4, quantize_weights_int4};
 pub use int8::{PackedInt8B, gemm_int8_dynamic, quantize_weights_int8};
