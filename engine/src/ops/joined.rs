@@ -69,7 +69,9 @@ struct Split {
 }
 
 fn read_split(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
-    a.ignore("num_outputs");
+    if let Some(n) = a.int("num_outputs")?.filter(|&n| n != a.output_count() as i64) {
+        return Err(OpError::invalid(format!("num_outputs = {n} with {} outputs", a.output_count())));
+    }
     let sizes = if a.opset() < 13 { a.ints("split")?.map(<[i64]>::to_vec) } else { None };
     Ok(Box::new(Split { axis: a.int_or("axis", 0)?, sizes, outputs: a.output_count() }))
 }

@@ -77,6 +77,15 @@ fn sequence_first(work: &Work, v: ValueId, removed: &mut Vec<NodeIx>) -> Operand
     }
 }
 
+/// What a product multiplies by and whether it transposes its second operand, as those have it that were fused when the file was
+/// written. `None` if it transposes the first.
+fn product(work: &Work, ix: NodeIx) -> Option<(f32, bool)> {
+    let attrs = &work.node(ix)?.attrs;
+    let set = |name: &str| matches!(attrs.get(name), Some(Attr::Int(v)) if *v != 0);
+    let alpha = if let Some(Attr::Float(a)) = attrs.get("alpha") { *a } else { 1.0 };
+    (!set("transA")).then_some((alpha, set("transB")))
+}
+
 fn find(work: &Work, softmax: NodeIx) -> Option<Found> {
     let mut removed = vec![softmax];
     let mut scale = 1.0f32;
@@ -119,6 +128,8 @@ fn find(work: &Work, softmax: NodeIx) -> Option<Found> {
     if !work.is_private(at) {
         return None;
     }
+    let (alpha, k_as_it_is) = product(work, qk)?;
+    scale *= alpha;
     removed.push(qk);
     let (mut q, mut kt) = (work.input(qk, 0)?, work.input(qk, 1)?);
     if let Some((below, s, ix)) = scaled(work, q) {
@@ -133,28 +144,14 @@ fn find(work: &Work, softmax: NodeIx) -> Option<Found> {
         removed.push(ix);
         kt = below;
     }
-    let transpose = work.made_by(kt, "Transpose")?;
-    if !work.is_private(kt) {
-        return None;
-    }
-    removed.push(transpose);
-    let mut k = work.input(transpose, 0)?;
-    let k = match perm(work, transpose)?[..] {
-        [0, 1, 3, 2] => {
-            if let Some((below, s, ix)) = scaled(work, k) {
-                scale *= s;
-                removed.push(ix);
-                k = below;
-            }
-            sequence_first(work, k, &mut removed)
-        }
-        [0, 2, 3, 1] => Operand { value: k, sequence_first: true },
-        _ => return None,
+    let k = match k_as_it_is {
+        true => sequence_first(work, kt, &mut removed),
+        false => transposed_keys(work, kt, &mut scale, &mut removed)?,
     };
     // softmax v
     let probabilities = work.output(softmax, 0)?;
     let pv = work.only_reader(probabilities, &["MatMul"])?;
-    if work.input(pv, 0)? != probabilities {
+    if work.input(pv, 0)? != probabilities || product(work, pv)? != (1.0, false) {
         return None;
     }
     removed.push(pv);
@@ -176,6 +173,23 @@ fn find(work: &Work, softmax: NodeIx) -> Option<Found> {
         }
     }
     Some(Found { q, k, v, mask, scale, out, out_sequence_first, removed, last })
+}
+
+/// The keys below `kt`, which is `transpose([scale] k)`.
+fn transposed_keys(work: &Work, kt: ValueId, scale: &mut f32, removed: &mut Vec<NodeIx>) -> Option<Operand> {
+    let transpose = work.made_by(kt, "Transpose").filter(|_| work.is_private(kt))?;
+    removed.push(transpose);
+    let k = work.input(transpose, 0)?;
+    match perm(work, transpose)?[..] {
+        [0, 1, 3, 2] => {
+            let (below, s, ix) = scaled(work, k).map_or((k, 1.0, None), |(below, s, ix)| (below, s, Some(ix)));
+            *scale *= s;
+            removed.extend(ix);
+            Some(sequence_first(work, below, removed))
+        }
+        [0, 2, 3, 1] => Some(Operand { value: k, sequence_first: true }),
+        _ => None,
+    }
 }
 
 fn one(work: &mut Work, softmax: NodeIx) -> bool {

@@ -183,7 +183,7 @@ fn read(a: &mut Attrs<'_>) -> Result<Box<dyn Operator>, OpError> {
         usize::try_from(v).ok().filter(|&v| v > 0).ok_or_else(|| OpError::invalid(format!("{name} = {v}")))
     };
     let op = NBits { k: size("K")?, n: size("N")?, bits: size("bits")?, block: size("block_size")? };
-    if !matches!(op.bits, 2 | 4 | 8) || !(op.block * op.bits).is_multiple_of(8) {
+    if !matches!(op.bits, 2 | 4 | 8) || op.block.checked_mul(op.bits).is_none_or(|b| b % 8 != 0) {
         return Err(OpError::unsupported(format!("{} bits in blocks of {}", op.bits, op.block)));
     }
     Ok(Box::new(op))
