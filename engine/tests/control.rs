@@ -127,6 +127,35 @@ fn an_endless_loop_stops_when_asked() {
 }
 
 #[test]
+fn a_loop_of_far_too_many_trips_stops_before_its_first() {
+    let body = net().input("i", DType::I64, &[]).input("go", DType::Bool, &[]).input("carried", DType::F32, &[2]);
+    let body = body.capture("x").node("Identity", &["go"], &["on"]).node("Relu", &["x"], &["y"]);
+    let body = body.output("on").output("y");
+    let n = net().input("x", DType::F32, &[2]).constant("m", Tensor::scalar(1i64 << 62));
+    let n = n.with("Loop", &["m", "", "x"], &["z"], vec![("body", body)]).output("z");
+    let stopped = n.run_with(&[("x", floats(&[1.0, 2.0]))], 1 << 30, &AtomicBool::new(true));
+    assert!(matches!(stopped, Err(EngineError::Cancelled)), "{stopped:?}");
+}
+
+#[test]
+fn places_outside_a_sequence_are_named() {
+    for at in [2i64, -3, i64::MIN, i64::MAX] {
+        for op in ["SequenceAt", "SequenceErase", "SequenceInsert"] {
+            let n = net().input("x", DType::F32, &[2]).constant("at", Tensor::scalar(at));
+            let n = n.node("SequenceConstruct", &["x", "x"], &["s"]);
+            let n = match op {
+                "SequenceInsert" => n.constant("far", Tensor::scalar(at.saturating_add(1).max(3))),
+                _ => n,
+            };
+            let inputs: &[&str] = if op == "SequenceInsert" { &["s", "x", "far"] } else { &["s", "at"] };
+            let n = n.node(op, inputs, &["y"]).output("y");
+            let e = n.run(&[("x", floats(&[1.0, 2.0]))]).expect_err(op).to_string();
+            assert!(e.contains(op) && e.contains("_2"), "{op} {at}: {e}");
+        }
+    }
+}
+
+#[test]
 fn a_growing_scan_output_stops_at_the_memory_limit() {
     let n = net().input("x", DType::F32, &[1000]);
     let n = n.with("Loop", &["", ""], &["all"], vec![("body", endless(&["y"]))]).output("all");

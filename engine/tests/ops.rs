@@ -8,6 +8,8 @@ use engine::{EngineError, Plan, PlanOptions, Pool, Session};
 use graph::{Attr, DType, Dim, Element, Graph, Node, Tensor, TensorType, Value};
 use profiler::Recorder;
 
+#[path = "ops/hostile.rs"]
+mod hostile;
 #[path = "ops/standard.rs"]
 mod standard;
 
@@ -57,6 +59,12 @@ impl One {
     }
 
     fn run(&self) -> Result<Vec<Tensor>, EngineError> {
+        self.run_within(PlanOptions::default().memory_limit)
+    }
+
+    /// Runs with at most this many bytes; a name as `domain::Name` is one of that domain.
+    fn run_within(&self, memory_limit: u64) -> Result<Vec<Tensor>, EngineError> {
+        let (domain, op) = self.op.split_once("::").unwrap_or(("", self.op));
         let mut g = Graph { name: "one".into(), ..Graph::default() };
         g.opsets.insert(String::new(), self.opset);
         let mut fed = HashMap::new();
@@ -87,8 +95,8 @@ impl One {
         }
         g.nodes.push(Node {
             name: "node".into(),
-            domain: String::new(),
-            op_type: self.op.into(),
+            domain: domain.into(),
+            op_type: op.into(),
             inputs: ids,
             outputs: g.outputs.iter().map(|&o| Some(o)).collect(),
             attrs: self.attrs.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
@@ -96,7 +104,7 @@ impl One {
             sources: vec!["node".into()],
         });
         let (pool, cancel) = (Arc::new(Pool::new(2)), AtomicBool::new(false));
-        let plan = Plan::new(&g, &PlanOptions::default(), &pool, &cancel)?;
+        let plan = Plan::new(&g, &PlanOptions { memory_limit, ..PlanOptions::default() }, &pool, &cancel)?;
         let mut session = Session::new(Arc::new(plan), pool);
         session.feed(&fed)?;
         session.run(&mut Recorder::off(), &cancel)?;
