@@ -41,6 +41,15 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a command prints; fails unless it succeeds.
+pub fn read(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.output().with_context(|| format!("can't start `{}`", words(command)))?;
+    if !output.status.success() {
+        bail!("`{}` failed ({}): {}", words(command), output.status, String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// True if a program of this name is on the path.
 pub fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

