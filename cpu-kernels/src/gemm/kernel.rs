@@ -186,7 +186,9 @@ impl Block<'_> {
             };
             // SAFETY: the caller of the block vouches for the panels; `j` is inside the columns.
             let b = unsafe { panel.add(p * self.b_step) };
-            let tile = Tile { block: self, p, end, j, b, early_bias };
+            // The next panel is fetched while the tiles of this one use it: weights of whole models don't stay in the caches.
+            let hop = if few { 0 } else { (4 * nr).div_ceil(self.rows.len().div_ceil(MR)) };
+            let mut tile = Tile { block: self, p, end, j, b, early_bias, next: b.wrapping_add(self.b_panel), hop };
             if few && wide > 1 {
                 if wide == 4 {
                     tile.run::<I, 1, 8>(isa, self.rows.start);
@@ -201,6 +203,7 @@ impl Block<'_> {
                     let take =
                         if self.a.panel == 0 && left > MR && left < MR + MR / 2 { left / 2 } else { left.min(MR) };
                     tile.run_rows::<I, MR>(isa, i, take);
+                    tile.next = tile.next.wrapping_add((end - p) / 4 * hop);
                     i += take;
                 }
             }
@@ -244,6 +247,9 @@ struct Tile<'a> {
     j: usize,
     b: *const f32,
     early_bias: bool,
+    /// What is prefetched, and the floats by which that advances with four p.
+    next: *const f32,
+    hop: usize,
 }
 
 impl Tile<'_> {
@@ -318,7 +324,7 @@ impl Tile<'_> {
 
         let a = block.a.data.wrapping_add(block.a.at(i, self.p, tile_rows));
         let (row, step) = (block.a.row, block.a.step);
-        let mut b = self.b;
+        let (mut b, mut next) = (self.b, self.next);
         // Adds the products of row r's element at `$a` with the vectors at `b`. (A closure would lose the instruction set; wrapping
         // arithmetic costs no checks where a build has them.)
         macro_rules! multiply {
@@ -339,6 +345,17 @@ impl Tile<'_> {
                 b = b.wrapping_add(block.b_step);
             };
         }
+        macro_rules! fetch {
+            () => {
+                prefetch(next);
+                if self.hop > 16 {
+                    prefetch(next.wrapping_add(16));
+                    prefetch(next.wrapping_add(32));
+                    prefetch(next.wrapping_add(48));
+                }
+                next = next.wrapping_add(self.hop);
+            };
+        }
         // Four p at a time, so that pointers move and the loop is tested seldom.
         let (fours, rest) = ((self.end - self.p) / 4, (self.end - self.p) % 4);
         if block.a.is_along_rows() {
@@ -348,6 +365,7 @@ impl Tile<'_> {
                 *third = a.wrapping_add(row.wrapping_mul(3 * t));
             }
             for _ in 0..fours {
+                fetch!();
                 multiply!(r, thirds[r / 3].wrapping_add(row.wrapping_mul(r % 3)));
                 multiply!(r, thirds[r / 3].wrapping_add(row.wrapping_mul(r % 3)).wrapping_add(1));
                 multiply!(r, thirds[r / 3].wrapping_add(row.wrapping_mul(r % 3)).wrapping_add(2));
@@ -362,6 +380,7 @@ impl Tile<'_> {
         } else {
             let mut a = a;
             for _ in 0..fours {
+                fetch!();
                 multiply!(r, a.wrapping_add(r));
                 multiply!(r, a.wrapping_add(step).wrapping_add(r));
                 multiply!(r, a.wrapping_add(step.wrapping_mul(2)).wrapping_add(r));
@@ -387,4 +406,17 @@ impl Tile<'_> {
             }
         }
     }
+}
+
+/// Fetches a line of memory into the second cache. (A hint, at any address: beyond a buffer's end nothing happens.)
+#[inline(always)]
+fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: prefetching reads nothing that the program sees, and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
