@@ -225,7 +225,7 @@ impl Widen<'_> {
             }
             n.node.attrs.insert("to".to_owned(), Attr::Int(DType::F32.to_onnx().into()));
             n.op = Arc::from(registry::read(&n.node, NEWEST).ok()?);
-        } else if !n.op.widens() && !(standard && enters && MOVES.contains(&n.node.op_type.as_str())) {
+        } else if !(n.op.widens() || standard && enters && MOVES.contains(&n.node.op_type.as_str())) {
             return None;
         }
         let wide = |f: Option<Fact>| {
