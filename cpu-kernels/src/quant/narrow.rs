@@ -210,22 +210,24 @@ unsafe fn avx2<const M: usize, const FOURS: usize>(
     let mut acc = [[_mm256_setzero_si256(); 2]; M];
     let (mut a, mut b) = (rows.as_ptr(), columns.as_ptr());
     for _ in 0..len / (FOUR * FOURS) {
-        for v in 0..2 {
-            let mut columns = [_mm256_setzero_si256(); FOURS];
-            for (f, columns) in columns.iter_mut().enumerate() {
-                // SAFETY: inside the panel at these four p.
-                *columns = unsafe { _mm256_loadu_si256(b.wrapping_add(f * FOUR * COLUMNS + v * 32).cast()) };
-            }
+        let mut sums = [[_mm256_setzero_si256(); 2]; M];
+        for f in 0..FOURS {
+            let b = b.wrapping_add(f * FOUR * COLUMNS);
+            // SAFETY: inside the panel at these four p.
+            let columns = unsafe { [_mm256_loadu_si256(b.cast()), _mm256_loadu_si256(b.wrapping_add(32).cast())] };
             for r in 0..M {
-                let mut sum = _mm256_setzero_si256();
-                for f in 0..FOURS {
-                    let four = a.wrapping_add(r.wrapping_mul(stride)).wrapping_add(f * FOUR).cast::<i32>();
-                    // SAFETY: row r holds these four.
-                    let four = _mm256_set1_epi32(unsafe { four.read_unaligned() });
-                    let products = _mm256_maddubs_epi16(four, columns[f]);
-                    sum = if f == 0 { products } else { _mm256_add_epi16(sum, products) };
+                let four = a.wrapping_add(r.wrapping_mul(stride)).wrapping_add(f * FOUR).cast::<i32>();
+                // SAFETY: row r holds these four.
+                let four = _mm256_set1_epi32(unsafe { four.read_unaligned() });
+                for v in 0..2 {
+                    let products = _mm256_maddubs_epi16(four, columns[v]);
+                    sums[r][v] = if f == 0 { products } else { _mm256_add_epi16(sums[r][v], products) };
                 }
-                acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_madd_epi16(sum, ones));
+            }
+        }
+        for r in 0..M {
+            for v in 0..2 {
+                acc[r][v] = _mm256_add_epi32(acc[r][v], _mm256_madd_epi16(sums[r][v], ones));
             }
         }
         a = a.wrapping_add(FOUR * FOURS);
